@@ -1,0 +1,1 @@
+"""A student out of shards."""

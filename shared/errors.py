@@ -1,0 +1,37 @@
+"""Errors that are the user's to mend: one plain sentence each, with the exit code of the command."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class DreamError(Exception):
+    """The run failed; the message says what to do next."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(DreamError, ValueError):
+    """What was asked for cannot be done: a bad option, name, file or combination of them."""
+
+    exit_code = 2
+
+
+class PartialError(DreamError):
+    """Part of the work is done and kept; the same command does the rest."""
+
+    exit_code = 3
+
+
+class StoppedError(DreamError):
+    """Stopped by a signal with work left; run the same command again (EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint to append to an error: ``; did you mean 'resnet50'?``, or nothing if no name is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,173 @@
+"""Real labelled images for ``--eval`` alone, and the share of them that a network gets right.
+
+Nothing in the invert, distill or prune stages is trained on what this module reads.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from .errors import ConfigError
+from .images import to_tensor
+from .teachers import Preprocessing
+
+CROP_SHARE = 0.875  # of the resized image's side that the centre crop keeps, as torchvision's and timm's recipes do
+DIGITS_TEST = 450  # the last quarter of scikit-learn's 1,797 digits, in their order, so other writers' hands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSet:
+    """Labelled images, decoded as they are asked for.
+
+    Attributes:
+        name: as ``--eval`` named it.
+        count: how many there are, or None if only reading tells.
+    """
+
+    name: str
+    count: int | None
+    read: Callable[[], Iterator[tuple[Image.Image, int]]]
+
+
+def open_eval(spec: str, num_classes: int) -> EvalSet:
+    """Open an evaluation set: ``digits``, ``torchvision:NAME:ROOT``, an ImageFolder, or a WebDataset tar.
+
+    Raises:
+        ConfigError: it is not there, or its classes are not the teacher's.
+    """
+    if spec == "digits":
+        found, classes = _digits(), 10
+    elif spec.startswith("torchvision:"):
+        found, classes = _torchvision(spec)
+    elif Path(spec).is_dir():
+        found, classes = _image_folder(spec)
+    elif Path(spec).is_file():
+        return EvalSet(name=spec, count=None, read=lambda: _tar_samples(spec))
+    else:
+        raise ConfigError(
+            f"--eval {spec}: no such folder or tar (or say digits, or torchvision:CIFAR10:ROOT)"
+        )
+    if classes is not None and classes != num_classes:
+        raise ConfigError(f"--eval {spec} has {classes} classes and the teacher {num_classes}")
+    return found
+
+
+@torch.no_grad()
+def top1(network: nn.Module, images: EvalSet, preprocessing: Preprocessing, *, batch_size: int = 256) -> float:
+    """Share of images, 0 to 1, whose highest logit is at their label. Puts the network in eval mode.
+
+    Raises:
+        ConfigError: the set is empty, or a label lies outside the network's classes.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    right = seen = 0
+    for pixels_NCHW, labels_N in _batches(images, preprocessing, batch_size):
+        logits_NK = network(preprocessing.normalize(pixels_NCHW.to(device)))
+        if int(labels_N.max()) >= logits_NK.shape[1]:
+            raise ConfigError(
+                f"--eval {images.name} has label {int(labels_N.max())}, and the network {logits_NK.shape[1]} classes"
+            )
+        right += int((logits_NK.argmax(1).cpu() == labels_N).sum())
+        seen += len(labels_N)
+    if not seen:
+        raise ConfigError(f"--eval {images.name} holds no images")
+    return right / seen
+
+
+def _batches(images: EvalSet, preprocessing: Preprocessing, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    pixels: list[Tensor] = []
+    labels: list[int] = []
+    for image, label in images.read():
+        pixels.append(to_tensor(_fit(image, preprocessing.image_size), preprocessing.channels))
+        labels.append(label)
+        if len(pixels) == batch_size:
+            yield torch.stack(pixels), torch.tensor(labels)
+            pixels, labels = [], []
+    if pixels:
+        yield torch.stack(pixels), torch.tensor(labels)
+
+
+def _fit(image: Image.Image, size: int) -> Image.Image:
+    """Centre crop of the resized image, as the field evaluates; an image of the right size is left alone."""
+    if image.size == (size, size):
+        return image
+    scale = size / CROP_SHARE / min(image.size) if size > 64 else size / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def _digits() -> EvalSet:
+    images, labels = load_digits(test=True)
+    return EvalSet(
+        name="digits",
+        count=len(labels),
+        read=lambda: zip((Image.fromarray(image.numpy()) for image in images), labels.tolist(), strict=True),
+    )
+
+
+def load_digits(*, test: bool) -> tuple[Tensor, Tensor]:
+    """scikit-learn's handwritten digits: uint8 (N, 8, 8) and labels (N,); 1,347 to train with, 450 to test.
+
+    Raises:
+        ConfigError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits as sklearn_digits
+    except ImportError as error:
+        raise ConfigError("the digits need scikit-learn: pip install 'dreamdistill[demo]'") from error
+    data = sklearn_digits()
+    part = slice(-DIGITS_TEST, None) if test else slice(None, -DIGITS_TEST)
+    pixels = torch.from_numpy(data.images[part]) * (255 / 16)
+    return pixels.round().to(torch.uint8), torch.from_numpy(data.target[part])
+
+
+def _torchvision(spec: str) -> tuple[EvalSet, int | None]:
+    import torchvision
+
+    _, name, root = (spec.split(":", 2) + ["", ""])[:3]
+    dataset_class = getattr(torchvision.datasets, name, None)
+    if dataset_class is None or not root:
+        raise ConfigError(f"--eval {spec}: write torchvision:NAME:ROOT, for example torchvision:CIFAR10:data")
+    for split in ({"train": False}, {"split": "test"}, {"split": "val"}):
+        try:
+            dataset = dataset_class(root, **split)
+            break
+        except (TypeError, ValueError):
+            continue  # this data set names its test part another way
+        except (RuntimeError, FileNotFoundError) as error:
+            raise ConfigError(f"--eval {spec}: {' '.join(str(error).split())}") from error
+    else:
+        raise ConfigError(f"--eval {spec}: torchvision's {name} has no test or val part that can be named")
+    classes = getattr(dataset, "classes", None)
+    found = EvalSet(name=spec, count=len(dataset), read=lambda: (dataset[i] for i in range(len(dataset))))
+    return found, len(classes) if classes else None
+
+
+def _image_folder(spec: str) -> tuple[EvalSet, int]:
+    from torchvision.datasets import ImageFolder
+
+    try:
+        dataset = ImageFolder(spec)
+    except FileNotFoundError as error:
+        raise ConfigError(f"--eval {spec} is no ImageFolder: it needs one folder of images for each class") from error
+    found = EvalSet(name=spec, count=len(dataset), read=lambda: (dataset[i] for i in range(len(dataset))))
+    return found, len(dataset.classes)
+
+
+def _tar_samples(path: str) -> Iterator[tuple[Image.Image, int]]:
+    import webdataset as wds
+
+    for sample in wds.WebDataset(path, shardshuffle=False, nodesplitter=None):
+        data = next((sample[suffix] for suffix in ("png", "jpg", "jpeg") if suffix in sample), None)
+        if data is None or "cls" not in sample:
+            raise ConfigError(f"--eval {path}: sample {sample['__key__']} lacks its image (png, jpg) or its cls")
+        yield Image.open(io.BytesIO(data)), int(sample["cls"])

@@ -1,0 +1,222 @@
+"""Batches out of a shard folder: NVIDIA DALI where it is installed, webdataset elsewhere, the same samples from both.
+
+A loader gives decoded, unaugmented uint8 images; augmentation is the trainer's, on the training device, so it is the
+same whatever the loader. Both shuffle anew each epoch and can be put back to the start of any epoch.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import ConfigError
+from .images import decode_image
+from .shards import ShardFolder
+
+SHUFFLE_BUFFER = 4096  # encoded samples held back by the streaming shuffle; several shards of a usual size
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """images: uint8 (N, C, H, W); logits: float32 (N, K), the stored ones; targets: int64 (N,)."""
+
+    images: Tensor
+    logits: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+class Loader(Protocol):
+    """One pass over all samples each time it is iterated; the last batch may be smaller."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`load_state_dict` needs to shuffle the next epochs as this loader would have."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def make_loader(
+    folder: ShardFolder, kind: str, *, batch_size: int, shuffle: bool, seed: int, device: torch.device, threads: int = 2
+) -> Loader:
+    """A loader over a shard folder.
+
+    Args:
+        kind: ``dali``, ``webdataset``, or ``auto`` for DALI if it is installed.
+        device: where batches are put; with CUDA, DALI decodes JPEG there.
+        threads: CPU threads of DALI.
+
+    Raises:
+        ConfigError: ``dali`` was asked for and is not installed.
+    """
+    if kind == "auto":
+        kind = "dali" if dali_is_installed() else "webdataset"
+    if kind == "webdataset":
+        return WebDatasetLoader(folder, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device)
+    if not dali_is_installed():
+        raise ConfigError(
+            "--loader dali needs NVIDIA DALI: pip install 'dreamdistill[dali]' (CUDA 12: 'dreamdistill[dali-cuda12]'),"
+            " or use --loader webdataset"
+        )
+    return DaliLoader(folder, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device, threads=threads)
+
+
+def dali_is_installed() -> bool:
+    """Whether DALI really imports: the project called plain ``nvidia-dali`` is an empty decoy."""
+    try:
+        import nvidia.dali.fn  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+class WebDatasetLoader:
+    """webdataset's streaming reader: one process, Pillow decodes."""
+
+    def __init__(
+        self, folder: ShardFolder, *, batch_size: int, shuffle: bool, seed: int, device: torch.device
+    ) -> None:
+        self.folder = folder
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.device = device
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-self.folder.num_samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        import webdataset as wds
+
+        rng = random.Random(f"{self.seed} {self.epoch}")
+        tars = self.folder.files("tar")
+        if self.shuffle:
+            rng.shuffle(tars)
+        dataset = wds.WebDataset(tars, shardshuffle=False, nodesplitter=None)
+        if self.shuffle:
+            dataset = dataset.shuffle(SHUFFLE_BUFFER, initial=SHUFFLE_BUFFER, rng=rng)
+        samples: list[tuple[Tensor, np.ndarray, int]] = []
+        for sample in dataset:
+            samples.append(self._decode(sample))
+            if len(samples) == self.batch_size:
+                yield self._collate(samples)
+                samples = []
+        if samples:
+            yield self._collate(samples)
+        self.epoch += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch = state["epoch"]
+
+    def _decode(self, sample: dict[str, bytes]) -> tuple[Tensor, np.ndarray, int]:
+        data = sample["png"] if "png" in sample else sample["jpg"]
+        channels = len(self.folder.manifest.teacher["mean"])
+        return (
+            decode_image(data, channels),
+            np.load(io.BytesIO(sample["logits.npy"])),
+            int(np.load(io.BytesIO(sample["target.npy"]))),
+        )
+
+    def _collate(self, samples: list[tuple[Tensor, np.ndarray, int]]) -> Batch:
+        images, logits, targets = zip(*samples, strict=True)
+        return Batch(
+            torch.stack(images).to(self.device),
+            torch.from_numpy(np.stack(logits)).to(self.device).float(),
+            torch.tensor(targets, device=self.device),
+        )
+
+
+class DaliLoader:
+    """DALI's pipeline: reading, decoding and batching in its own threads, on the CPU or with JPEG on the GPU."""
+
+    def __init__(
+        self, folder: ShardFolder, *, batch_size: int, shuffle: bool, seed: int, device: torch.device, threads: int
+    ) -> None:
+        self.folder = folder
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.device = device
+        self.threads = threads
+        self.iterator = self._build(checkpoint=None)
+
+    def __len__(self) -> int:
+        return -(-self.folder.num_samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for outputs in self.iterator:
+            out = outputs[0]
+            yield Batch(
+                out["image"].to(self.device),
+                out["logits"].to(self.device).float(),
+                out["target"].reshape(-1).to(self.device),
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"dali": self.iterator.checkpoints()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.iterator = self._build(checkpoint=state["dali"][0])
+
+    def _build(self, checkpoint: bytes | None) -> Any:
+        from nvidia.dali import fn, pipeline_def, types
+        from nvidia.dali.plugin.pytorch import DALIGenericIterator, LastBatchPolicy
+
+        on_gpu = self.device.type == "cuda"
+        grey = len(self.folder.manifest.teacher["mean"]) == 1
+
+        @pipeline_def(
+            batch_size=self.batch_size,
+            num_threads=self.threads,
+            device_id=(self.device.index or 0) if on_gpu else None,
+            seed=self.seed % 2**31,
+            enable_checkpointing=True,
+        )
+        def pipeline() -> tuple[Any, ...]:
+            image, logits, target = fn.readers.webdataset(
+                paths=self.folder.files("tar"),
+                index_paths=self.folder.files("idx"),
+                ext=["png;jpg", "logits.npy", "target.npy"],
+                missing_component_behavior="error",
+                random_shuffle=self.shuffle,
+                initial_fill=SHUFFLE_BUFFER,
+                # Without padding, epochs after the first wrap around and miss samples; PARTIAL cuts the padding off.
+                pad_last_batch=True,
+                name="shards",
+            )
+            decoded = fn.decoders.image(
+                image, device="mixed" if on_gpu else "cpu", output_type=types.GRAY if grey else types.RGB
+            )
+            return (
+                fn.transpose(decoded, perm=[2, 0, 1]),
+                fn.decoders.numpy(logits),
+                fn.decoders.numpy(target),
+            )
+
+        pipe = pipeline(checkpoint=checkpoint) if checkpoint else pipeline()
+        return DALIGenericIterator(
+            [pipe],
+            ["image", "logits", "target"],
+            reader_name="shards",
+            last_batch_policy=LastBatchPolicy.PARTIAL,
+            auto_reset=True,
+        )

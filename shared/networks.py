@@ -1,0 +1,154 @@
+"""The network architectures that are our own, for small images; torchvision and timm have the others.
+
+Parameter names of the CIFAR ResNets are those of He et al.'s network as its many reimplementations write it
+(conv1, bn1, layer{1,2,3}.{i}.{conv1,bn1,conv2,bn2}, linear), so that their checkpoints load as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+
+
+class PadShortcut(nn.Module):
+    """He et al.'s option A: every other pixel, and zeros for the channels that are new.
+
+    Which input channel feeds which output channel is a table, ``source`` (C_out, whole numbers, -1 for zeros), so
+    that input and output channels can be pruned independently.
+    """
+
+    source: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        before = (out_channels - in_channels) // 2
+        source = torch.full((out_channels,), -1)
+        source[before : before + in_channels] = torch.arange(in_channels)
+        self.register_buffer("source", source, persistent=False)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        picked = x_NCHW[:, :, :: self.stride, :: self.stride].index_select(1, self.source.clamp(min=0))
+        return picked * (self.source >= 0).to(x_NCHW.dtype)[:, None, None]
+
+
+class BasicBlock(nn.Module):
+    """conv-bn-relu-conv-bn plus shortcut (He et al. 2016, figure 5 left)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, *, projection: bool) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(in_channels, out_channels, stride)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = (
+                nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+                if projection
+                else PadShortcut(in_channels, out_channels, stride)
+            )
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x_NCHW)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x_NCHW))
+
+
+class SmallResNet(nn.Module):
+    """A residual network for small images: a 3x3 stem without pooling, then stages that halve the resolution.
+
+    Args:
+        blocks: residual blocks of each stage.
+        widths: channels of each stage.
+        projection: 1x1 convolution shortcuts (option B) in place of padding (option A).
+        in_channels: 1 for grey images, 3 for colour.
+    """
+
+    def __init__(
+        self, blocks: tuple[int, ...], widths: tuple[int, ...], *, projection: bool, num_classes: int, in_channels: int
+    ) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(in_channels, widths[0])
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        channels = widths[0]
+        self.stages: list[str] = []
+        for index, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
+            stage = []
+            for block in range(count):
+                stride = 2 if index > 1 and block == 0 else 1
+                stage.append(BasicBlock(channels, width, stride, projection=projection))
+                channels = width
+            self.stages.append(f"layer{index}")
+            self.add_module(f"layer{index}", nn.Sequential(*stage))
+        self.linear = nn.Linear(channels, num_classes)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x_NCHW)))
+        for stage in self.stages:
+            out = self.get_submodule(stage)(out)
+        return self.linear(out.mean((2, 3)))
+
+
+class SmallVGG(nn.Module):
+    """VGG-11 with BatchNorm for 32 px images: five halvings leave one pixel, then one linear layer."""
+
+    def __init__(self, *, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for width in (64, None, 128, None, 256, 256, None, 512, 512, None, 512, 512, None):
+            if width is None:
+                layers.append(nn.MaxPool2d(2))
+                continue
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            channels = width
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return self.classifier(self.features(x_NCHW).mean((2, 3)))
+
+
+def _resnet(blocks: tuple[int, ...], widths: tuple[int, ...], *, projection: bool) -> Callable[..., nn.Module]:
+    def build(*, num_classes: int, in_channels: int) -> nn.Module:
+        return SmallResNet(blocks, widths, projection=projection, num_classes=num_classes, in_channels=in_channels)
+
+    return build
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """One of our own networks: its builder and the input it was made for (mean and std of the pixel range 0..1)."""
+
+    build: Callable[..., nn.Module]
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def _digits(widths: tuple[int, ...]) -> Network:
+    # Mean and deviation of the training part of scikit-learn's digits.
+    return Network(build=_resnet((1, 1), widths, projection=True), image_size=8, mean=(0.305,), std=(0.376,))
+
+
+def _cifar(build: Callable[..., nn.Module]) -> Network:
+    return Network(build=build, image_size=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+NETWORKS: dict[str, Network] = {
+    "digits_cnn": _digits((24, 48)),
+    "digits_cnn_small": _digits((12, 24)),
+    # depth = 6n + 2
+    **{f"cifar_resnet{6 * n + 2}": _cifar(_resnet((n,) * 3, (16, 32, 64), projection=False)) for n in (3, 5, 7, 9, 18)},
+    "cifar_resnet18": _cifar(_resnet((2, 2, 2, 2), (64, 128, 256, 512), projection=True)),
+    "cifar_resnet34": _cifar(_resnet((3, 4, 6, 3), (64, 128, 256, 512), projection=True)),
+    "cifar_vgg11_bn": _cifar(SmallVGG),
+}

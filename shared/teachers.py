@@ -1,0 +1,222 @@
+"""Teachers and students: a network loaded by name, how its input is normalised, and who it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .architectures import Architecture, find_architecture
+from .checkpoints import fit_weights, is_weights_file, read_weights, weights_sha256
+from .errors import ConfigError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """From 8-bit pixels to what the network takes: ``(pixel / 255 - mean) / std`` per channel.
+
+    Attributes:
+        mean, std: one value a channel, in units of the full pixel range; one channel means grey images.
+        image_size: side of the square input, in pixels.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+            raise ConfigError("--mean and --std take one number each (grey) or three each (R,G,B)")
+        if min(self.std) <= 0:
+            raise ConfigError("--std must be above 0")
+        if self.image_size < 1:
+            raise ConfigError("--image-size must be 1 or more")
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+    def normalize(self, images_NCHW: Tensor) -> Tensor:
+        """uint8 pixels to float32 network input."""
+        mean, std = self._columns(images_NCHW.device)
+        return (images_NCHW.float() / 255 - mean) / std
+
+    def to_pixels(self, x_NCHW: Tensor) -> Tensor:
+        """Network input to uint8 pixels: rounded, and clipped where a value has no pixel."""
+        mean, std = self._columns(x_NCHW.device)
+        return ((x_NCHW.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def valid_range(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Lowest and highest network input that is a pixel, shape (C, 1, 1) each."""
+        mean, std = self._columns(device)
+        return -mean / std, (1 - mean) / std
+
+    def _columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        return (
+            torch.tensor(self.mean, device=device)[:, None, None],
+            torch.tensor(self.std, device=device)[:, None, None],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """A frozen network and all that identifies it.
+
+    Attributes:
+        name, weights: as ``--teacher`` and ``--weights`` take them, paths made absolute.
+        architecture: the name a new network of the same shape is built by.
+        network: on its device, in eval mode, without gradients; logits (N, K) from (N, C, H, W).
+        sha256: of the weights, whatever file format they came in.
+        class_names: one a class, or empty if nobody said.
+    """
+
+    name: str
+    weights: str | None
+    network: nn.Module
+    preprocessing: Preprocessing
+    num_classes: int
+    class_names: tuple[str, ...]
+    sha256: str
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest keeps, enough for :func:`reload_teacher`."""
+        return {
+            "name": self.name,
+            "weights": self.weights,
+            "sha256": self.sha256,
+            "mean": list(self.preprocessing.mean),
+            "std": list(self.preprocessing.std),
+            "image_size": self.preprocessing.image_size,
+            "num_classes": self.num_classes,
+            "class_names": list(self.class_names),
+        }
+
+
+def load_teacher(
+    name: str,
+    *,
+    weights: str | None = None,
+    num_classes: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    image_size: int | None = None,
+    device: torch.device | str = "cpu",
+) -> Teacher:
+    """Load a trained network by name.
+
+    Args:
+        name: see :mod:`.architectures`.
+        weights: a ``.safetensors``, ``.pth`` or ``.pt`` file, the name of a torchvision weights entry, or ``none``
+            for random weights (always the same ones); by default the best that come with the name.
+        num_classes: outputs of the network, where the name leaves it open.
+        mean, std, image_size: normalisation; by default what the weights say, else ImageNet's mean and std.
+
+    Raises:
+        ConfigError: the name is unknown, or weights are missing, do not fit or cannot be fetched.
+    """
+    architecture = find_architecture(name)
+    preprocessing = Preprocessing(
+        mean=mean or architecture.mean or IMAGENET_MEAN,
+        std=std or architecture.std or IMAGENET_STD,
+        image_size=image_size or architecture.image_size,
+    )
+    # A fixed seed makes `--weights none` the same teacher in every stage; other weights replace what it drew.
+    network = _build(architecture, num_classes, preprocessing.channels, seed=0)
+    if weights != "none":
+        from_file = weights is not None and is_weights_file(weights)
+        state = read_weights(Path(weights)) if from_file else architecture.pretrained(weights)
+        if state is not None:
+            fit_weights(network, state, name=name)
+        weights = str(Path(weights).resolve()) if from_file else weights
+    network = network.to(device).eval().requires_grad_(False)
+    outputs = count_outputs(network, preprocessing, name)
+    if num_classes is not None and outputs != num_classes:
+        raise ConfigError(f"{name} has {outputs} classes, but --num-classes says {num_classes}")
+    return Teacher(
+        name=architecture.name,
+        weights=weights,
+        network=network,
+        preprocessing=preprocessing,
+        num_classes=outputs,
+        class_names=architecture.class_names if len(architecture.class_names) == outputs else (),
+        sha256=weights_sha256(network),
+    )
+
+
+def reload_teacher(
+    record: Mapping[str, Any], *, name: str | None = None, weights: str | None = None, device: torch.device | str = "cpu"
+) -> Teacher:
+    """Load the teacher that a manifest describes, from where it says or from a place given instead.
+
+    Raises:
+        ConfigError: it cannot be loaded, or what was loaded is another network than the one that made the shards.
+    """
+    teacher = load_teacher(
+        name or record["name"],
+        weights=weights if name or weights else record["weights"],
+        num_classes=record["num_classes"],
+        mean=tuple(record["mean"]),
+        std=tuple(record["std"]),
+        image_size=record["image_size"],
+        device=device,
+    )
+    if teacher.sha256 != record["sha256"]:
+        raise ConfigError(
+            f"{teacher.name} is not the teacher of these shards, which is {record['name']} with other weights"
+            f" (sha256 {record['sha256'][:12]}, not {teacher.sha256[:12]}); pass its --teacher and --weights"
+        )
+    return teacher
+
+
+def new_student(name: str, *, num_classes: int, preprocessing: Preprocessing, seed: int) -> tuple[str, nn.Module]:
+    """A network of the named architecture with new weights, and the name in full.
+
+    Raises:
+        ConfigError: the name is unknown, or it cannot take the teacher's images and classes.
+    """
+    architecture = find_architecture(name)
+    network = _build(architecture, num_classes, preprocessing.channels, seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in network.modules():  # a user's factory may return trained weights: a student starts anew
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
+    outputs = count_outputs(network.eval(), preprocessing, name)
+    if outputs != num_classes:
+        raise ConfigError(f"student {name} has {outputs} classes and the teacher {num_classes}")
+    return architecture.name, network
+
+
+def count_outputs(network: nn.Module, preprocessing: Preprocessing, name: str) -> int:
+    """Number of classes: the width of the logits that one blank image gets.
+
+    Raises:
+        ConfigError: the network does not take such an image, or its output is not (N, K) logits.
+    """
+    device = next(network.parameters()).device
+    size = preprocessing.image_size
+    blank = torch.zeros(1, preprocessing.channels, size, size, device=device)
+    try:
+        with torch.no_grad():
+            logits_NK = network(blank)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{name} does not take {size}x{size} images of {preprocessing.channels} channels:"
+            f" {' '.join(str(error).split())[:160]}; check --image-size, --mean and --std"
+        ) from error
+    if not isinstance(logits_NK, Tensor) or logits_NK.ndim != 2:
+        raise ConfigError(f"{name} does not return (N, K) logits, so it is not a classifier that can be inverted")
+    return logits_NK.shape[1]
+
+
+def _build(architecture: Architecture, num_classes: int | None, channels: int, *, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return architecture.build(num_classes, channels)
