@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ConfigError, DreamError
-from .runtime import atomic_write, write_text
+from .runtime import write_bytes, write_text
 from .widths import widths_of
 
 MODEL_JSON = "model.json"
@@ -97,8 +97,7 @@ def save_model(folder: Path, network: nn.Module, description: Mapping[str, Any])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_JSON).unlink(missing_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    with atomic_write(folder / MODEL_WEIGHTS) as file:
-        file.write(safetensors.torch.save(state))
+    write_bytes(folder / MODEL_WEIGHTS, safetensors.torch.save(state))
     record = {
         "schema": MODEL_SCHEMA,
         **description,

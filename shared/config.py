@@ -149,7 +149,7 @@ def coerce(setting: Setting, value: Any) -> Any:
     Raises:
         ConfigError: the value does not have the setting's type, or is not one of its choices.
     """
-    kind, optional = _strip_optional(setting.type)
+    kind, optional = strip_optional(setting.type)
     if value is None:
         if optional:
             return None
@@ -159,22 +159,22 @@ def coerce(setting: Setting, value: Any) -> Any:
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{setting.flag} must be {describe(kind)}, not {value!r}") from error
     if setting.choices and result not in setting.choices:
-        raise ConfigError(
-            f"{setting.flag} must be one of {', '.join(setting.choices)}, not {value!r}{nearest(str(value), setting.choices)}"
-        )
+        hint = nearest(str(value), setting.choices)
+        raise ConfigError(f"{setting.flag} must be one of {', '.join(setting.choices)}, not {value!r}{hint}")
     return result
 
 
 def describe(kind: Any) -> str:
     """A type in the words of an error message or a help text."""
-    kind, _ = _strip_optional(kind)
+    kind, _ = strip_optional(kind)
     if typing.get_origin(kind) is tuple:
         return f"{describe(typing.get_args(kind)[0]).split(' ', 1)[1]}s separated by commas"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
     return names[kind]
 
 
-def _strip_optional(kind: Any) -> tuple[Any, bool]:
+def strip_optional(kind: Any) -> tuple[Any, bool]:
+    """``int | None`` -> (int, True); other types are their own."""
     if typing.get_origin(kind) in (Union, types.UnionType):
         inner = [a for a in typing.get_args(kind) if a is not type(None)]
         return inner[0], True

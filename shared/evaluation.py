@@ -51,9 +51,7 @@ def open_eval(spec: str, num_classes: int) -> EvalSet:
     elif Path(spec).is_file():
         return EvalSet(name=spec, count=None, read=lambda: _tar_samples(spec))
     else:
-        raise ConfigError(
-            f"--eval {spec}: no such folder or tar (or say digits, or torchvision:CIFAR10:ROOT)"
-        )
+        raise ConfigError(f"--eval {spec}: no such folder or tar (or say digits, or torchvision:CIFAR10:ROOT)")
     if classes is not None and classes != num_classes:
         raise ConfigError(f"--eval {spec} has {classes} classes and the teacher {num_classes}")
     return found
@@ -133,7 +131,7 @@ def load_digits(*, test: bool) -> tuple[Tensor, Tensor]:
 def _torchvision(spec: str) -> tuple[EvalSet, int | None]:
     import torchvision
 
-    _, name, root = (spec.split(":", 2) + ["", ""])[:3]
+    _, name, root = [*spec.split(":", 2), "", ""][:3]
     dataset_class = getattr(torchvision.datasets, name, None)
     if dataset_class is None or not root:
         raise ConfigError(f"--eval {spec}: write torchvision:NAME:ROOT, for example torchvision:CIFAR10:data")

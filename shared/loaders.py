@@ -88,9 +88,7 @@ def dali_is_installed() -> bool:
 class WebDatasetLoader:
     """webdataset's streaming reader: one process, Pillow decodes."""
 
-    def __init__(
-        self, folder: ShardFolder, *, batch_size: int, shuffle: bool, seed: int, device: torch.device
-    ) -> None:
+    def __init__(self, folder: ShardFolder, *, batch_size: int, shuffle: bool, seed: int, device: torch.device) -> None:
         self.folder = folder
         self.batch_size = batch_size
         self.shuffle = shuffle

@@ -72,7 +72,9 @@ class Manifest:
     teacher: Mapping[str, Any]
     rounds: tuple[Round, ...]
 
-    def next_round(self, *, recipe: Mapping[str, Any], images: int, shard_size: int, format: str, student: str | None) -> Round:
+    def next_round(
+        self, *, recipe: Mapping[str, Any], images: int, shard_size: int, format: str, student: str | None
+    ) -> Round:
         """The round that would follow, with its place in the folder; rounds do not overlap."""
         last = self.rounds[-1] if self.rounds else None
         identity = {

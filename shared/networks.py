@@ -29,6 +29,7 @@ class PadShortcut(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.stride = stride
         before = (out_channels - in_channels) // 2
         source = torch.full((out_channels,), -1)

@@ -1,21 +1,18 @@
-"""The ground every stage stands on: device, threads, seeds, signals, and files that are whole or not there."""
+"""The ground every stage stands on: device, threads, seeds, and files that are whole or not there."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 import numpy as np
 import torch
 
-from .errors import ConfigError, StoppedError
+from .errors import ConfigError
 
 _TEMPORARY = ".tmp"
 
@@ -87,10 +84,15 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             os.close(descriptor)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file that is whole or not there."""
+    with atomic_write(path) as file:
+        file.write(data)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file that is whole or not there."""
-    with atomic_write(path) as file:
-        file.write(text.encode())
+    write_bytes(path, text.encode())
 
 
 def remove_stale_temporaries(folder: Path) -> None:
@@ -99,16 +101,6 @@ def remove_stale_temporaries(folder: Path) -> None:
         host, _, pid = leaving.name.removesuffix(_TEMPORARY).rpartition(".")
         if host.endswith(f".{socket.gethostname()}") and pid.isdigit() and not _alive(int(pid)):
             leaving.unlink(missing_ok=True)
-
-
-def stop_on_signals() -> None:
-    """Turn SIGTERM, which batch systems send, into :class:`StoppedError`, so that files are closed on the way out."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        raise StoppedError(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
 
 
 def _alive(pid: int) -> bool:

@@ -1,7 +1,7 @@
 """The shard folder on disk: writing one shard whole, opening a folder, checking it.
 
     manifest.json   see :mod:`.manifest`
-    000000.tar      00000000.png|jpg, .logits.npy (float16, K), .target.npy (int64), .cls (the target as text); again ...
+    000000.tar      of each sample 00000000.png|jpg, .logits.npy (float16, K), .target.npy (int64), .cls (text)
     000000.idx      DALI's index (v1.2): where each member lies in the tar
     000000.json     the commit mark, written last: a shard without one is not there
     _info.json      what timm reads

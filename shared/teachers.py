@@ -151,7 +151,11 @@ def load_teacher(
 
 
 def reload_teacher(
-    record: Mapping[str, Any], *, name: str | None = None, weights: str | None = None, device: torch.device | str = "cpu"
+    record: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    weights: str | None = None,
+    device: torch.device | str = "cpu",
 ) -> Teacher:
     """Load the teacher that a manifest describes, from where it says or from a place given instead.
 

@@ -19,7 +19,7 @@ Widths = dict[str, list[int]]
 
 def widths_of(network: nn.Module) -> Widths:
     """Layer name -> [out, in, groups] of a convolution, [out, in] of a linear layer, [channels] of a BatchNorm,
-    the source table of a :class:`PadShortcut`."""
+    [in, *source table] of a :class:`PadShortcut`."""
     table: Widths = {}
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -29,7 +29,7 @@ def widths_of(network: nn.Module) -> Widths:
         elif isinstance(module, _BatchNorm):
             table[name] = [module.num_features]
         elif isinstance(module, PadShortcut):
-            table[name] = module.source.tolist()
+            table[name] = [module.in_channels, *module.source.tolist()]
     return table
 
 
@@ -65,7 +65,8 @@ def _resize(module: nn.Module, width: list[int]) -> None:
             module.running_mean = module.running_mean.new_zeros(width[0])
             module.running_var = module.running_var.new_ones(width[0])
     elif isinstance(module, PadShortcut):
-        module.source = torch.tensor(width, device=module.source.device)
+        module.in_channels = width[0]
+        module.source = torch.tensor(width[1:], device=module.source.device)
         return
     module.reset_parameters()  # type: ignore[operator]
 

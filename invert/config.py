@@ -1,0 +1,47 @@
+"""What ``di-invert`` takes. Knows no torch, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..shared.config import StageConfig, overlay, setting
+from ..shared.errors import ConfigError
+from .recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvertConfig(StageConfig):
+    """What ``di-invert`` takes; ``changes`` holds the settings of the recipe that replace the preset's."""
+
+    out: Path = setting(Path("shards"), help="shard folder to write, or to go on with")
+    teacher: str = setting(
+        help="torchvision name, timm/NAME, one of our own, a saved model's folder, or FILE.py:factory"
+    )
+    weights: str | None = setting(None, help="weights file, torchvision weights entry, or none for random weights")
+    num_classes: int | None = setting(None, help="classes of the teacher, where its name leaves them open")
+    mean: tuple[float, ...] | None = setting(None, help="input mean, R,G,B (or one number: grey images), range 0..1")
+    std: tuple[float, ...] | None = setting(None, help="input standard deviation, like --mean")
+    image_size: int | None = setting(None, help="side of the images in pixels [default: what the weights say]")
+    recipe: str = setting("auto", help="preset of all settings below that are not given; auto goes by image size")
+    changes: Mapping[str, Any] = overlay(Recipe)
+    images: int = setting(1024, help="images to make")
+    shard_size: int | None = setting(None, help="images a shard [default: whole batches, 256 or more]")
+    classes: tuple[int, ...] | None = setting(None, help="make images of these classes alone [default: all]")
+    format: str = setting("auto", help="image files; auto is png up to 64 px", choices=("auto", "png", "jpg"))
+    student: str | None = setting(None, help="saved model that the images are to divide from the teacher (R_compete)")
+    append: bool = setting(False, help="add a round with another recipe or seed to a folder that has images")
+    workers: int | None = setting(None, help="processes that share the shards out [default: one a GPU, or a core]")
+    threads: int = setting(1, help="CPU threads of each worker; part of the recipe, since sums depend on it")
+
+    def __post_init__(self) -> None:
+        # Called by name: zero-argument super() does not work in a dataclass with slots.
+        StageConfig.__post_init__(self)
+        for name in ("images", "shard_size", "workers", "threads", "num_classes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more")
+        if self.append and self.overwrite:
+            raise ConfigError("--append and --overwrite exclude each other")

@@ -1,0 +1,161 @@
+"""The inversion engine: one batch of noise in, one batch of images out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+
+from ..shared.errors import ConfigError, DreamError
+from ..shared.runtime import derive_seed, generator
+from ..shared.teachers import Teacher, count_outputs
+from .objective import Objective
+from .recipe import Recipe
+from .statistics import BatchNormTaps, batchnorm_layers
+
+READ_EVERY = 25  # steps between reading the loss terms, which waits for the device (host sync)
+
+Progress = Callable[[float, dict[str, float]], None]
+
+
+class DivergedError(DreamError):
+    """The optimisation ran into NaN or infinity; another seed may not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synthesis:
+    """x: images in the teacher's normalised space, (N, C, H, W); losses: final value of each unweighted term."""
+
+    x: Tensor
+    losses: dict[str, float]
+
+
+class Engine:
+    """Makes batches by one recipe from one teacher.
+
+    Args:
+        student: the network that ``alpha_compete`` competes against, frozen, in eval mode.
+
+    Raises:
+        ConfigError: the recipe cannot work with this teacher.
+    """
+
+    def __init__(self, teacher: Teacher, recipe: Recipe, student: nn.Module | None = None) -> None:
+        check_recipe(teacher, recipe)
+        self.teacher = teacher
+        self.recipe = recipe
+        self.device = next(teacher.network.parameters()).device
+        self.network = teacher.network.to(memory_format=torch.channels_last)
+        self.student = student
+
+    def synthesize(self, targets_N: Tensor, *, seed: int, progress: Progress | None = None) -> Synthesis:
+        """Optimise one batch.
+
+        Args:
+            targets_N: the class that each image is to be, int64.
+            seed: of the first noise, the shifts and the flips.
+            progress: called with the share of this batch's steps done, 0 to 1, and the loss terms.
+
+        Raises:
+            DivergedError: the loss or the images are not finite.
+        """
+        stages = self.recipe.stages(self.teacher.preprocessing.image_size)
+        total = max(1, sum(steps for steps, _, _ in stages))
+        draw = generator(self.device, seed)
+        shifts = generator(torch.device("cpu"), seed, 1)  # on the host, so that a shift costs no host sync
+        targets_N = targets_N.to(self.device)
+        size = stages[0][1]
+        x = torch.randn(
+            len(targets_N), self.teacher.preprocessing.channels, size, size, generator=draw, device=self.device
+        )
+        losses: dict[str, float] = {}
+        done = 0
+        with ExitStack() as stack:
+            taps = stack.enter_context(BatchNormTaps(self.network)) if self.recipe.alpha_feature else None
+            objective = Objective(self.recipe, self.network, taps=taps, student=self.student)
+            for steps, size, jitter in stages:
+                x = _resized(x, size).contiguous(memory_format=torch.channels_last).requires_grad_()
+                optimizer = torch.optim.Adam([x], lr=self.recipe.lr, betas=self.recipe.betas, fused=True)  # type: ignore[arg-type]
+                scheduler = LambdaLR(optimizer, lambda step, steps=steps: self._lr_factor(step, steps))
+                for step in range(steps):
+                    view = self._augmented(x, jitter, draw, shifts)
+                    loss, terms = objective(x, view, targets_N)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    scheduler.step()
+                    if self.recipe.clip:
+                        self._clip(x)
+                    done += 1
+                    if done % READ_EVERY == 0 or step == steps - 1:
+                        losses = _read(terms, done)
+                        if progress is not None:
+                            progress(done / total, losses)
+                x = x.detach()
+        if not bool(x.isfinite().all()):
+            raise DivergedError(f"the images became NaN or infinite by step {done}")
+        return Synthesis(x=x, losses=losses)
+
+    def _lr_factor(self, step: int, steps: int) -> float:
+        warmup = min(self.recipe.warmup, steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        if self.recipe.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+    def _augmented(self, x: Tensor, jitter: int, draw: torch.Generator, shifts: torch.Generator) -> Tensor:
+        if jitter:
+            down, right = torch.randint(-jitter, jitter + 1, (2,), generator=shifts).tolist()
+            x = x.roll((down, right), dims=(2, 3))
+        if self.recipe.flip:
+            mirrored_N = torch.rand(len(x), generator=draw, device=x.device) < 0.5
+            x = torch.where(mirrored_N[:, None, None, None], x.flip(3), x)
+        return x
+
+    @torch.no_grad()
+    def _clip(self, x: Tensor) -> None:
+        low, high = self.teacher.preprocessing.valid_range(x.device)
+        x.copy_(torch.minimum(torch.maximum(x, low), high))
+
+
+def check_recipe(teacher: Teacher, recipe: Recipe) -> None:
+    """Refuse a recipe that this teacher cannot follow.
+
+    Raises:
+        ConfigError: R_feature without BatchNorm statistics to match, or a stage too small for the network.
+    """
+    if recipe.alpha_feature and not batchnorm_layers(teacher.network):
+        raise ConfigError(
+            f"{teacher.name} has no BatchNorm layer with running statistics, so DeepInversion has nothing to match:"
+            " --recipe cifar10-deepdream, --recipe noise or --alpha-feature 0 still work"
+        )
+    for scale, (_, size, _) in zip(recipe.scales, recipe.stages(teacher.preprocessing.image_size), strict=True):
+        try:
+            count_outputs(teacher.network, replace(teacher.preprocessing, image_size=size), teacher.name)
+        except ConfigError as error:
+            raise ConfigError(f"--scales {scale} does not work: {error}") from error
+
+
+def batch_seed(*, seed: int, round: int, shard: int, batch: int, attempt: int) -> int:
+    """Seed of one batch, a function of its place alone, so that any worker makes the same images."""
+    return derive_seed(seed, round, shard, batch, attempt)
+
+
+def _resized(x: Tensor, size: int) -> Tensor:
+    if x.shape[-1] == size:
+        return x
+    return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def _read(terms: dict[str, Tensor], step: int) -> dict[str, float]:
+    values = torch.stack(list(terms.values())).tolist()  # host sync
+    if not all(math.isfinite(value) for value in values):
+        raise DivergedError(f"the loss became NaN or infinite by step {step}")
+    return dict(zip(terms, values, strict=True))

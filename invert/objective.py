@@ -1,0 +1,95 @@
+"""The objective of inversion, term by term (Yin et al., CVPR 2020, equations 2 to 8).
+
+    DeepDream      CE + alpha_tv R_TV + alpha_l2 R_l2
+    DeepInversion  ... + alpha_feature R_feature
+    ADI            ... + alpha_compete R_compete
+
+Every term is a mean over images, so no weight depends on the batch size. Shapes: x (N, C, H, W), logits (N, K).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .recipe import Recipe
+from .statistics import BatchNormTaps
+
+
+def total_variation(x_NCHW: Tensor) -> Tensor:
+    """R_TV: L2 norms of the differences to the right, lower and both diagonal neighbours, a sum per image, averaged."""
+    differences = (
+        x_NCHW[:, :, :, 1:] - x_NCHW[:, :, :, :-1],
+        x_NCHW[:, :, 1:, :] - x_NCHW[:, :, :-1, :],
+        x_NCHW[:, :, 1:, 1:] - x_NCHW[:, :, :-1, :-1],
+        x_NCHW[:, :, 1:, :-1] - x_NCHW[:, :, :-1, 1:],
+    )
+    return torch.stack([torch.linalg.vector_norm(d, dim=(1, 2, 3)) for d in differences]).sum(0).mean()
+
+
+def l2_norm(x_NCHW: Tensor) -> Tensor:
+    """R_l2: the L2 norm of each image, averaged."""
+    return torch.linalg.vector_norm(x_NCHW, dim=(1, 2, 3)).mean()
+
+
+def competition(teacher_NK: Tensor, student_NK: Tensor, temperature: float) -> Tensor:
+    """R_compete: 1 - JS(p_T, p_S) / ln 2, averaged; 0 where teacher and student disagree wholly, 1 where they agree.
+
+    JS is the Jensen-Shannon divergence of the softmax at ``temperature``, in natural log, hence at most ln 2. The
+    released code has the KLs the other way round and clamps probabilities at 0.01, which leaves no gradient with
+    many classes; log-softmax needs no clamp.
+    """
+    log_t = F.log_softmax(teacher_NK.float() / temperature, dim=1)
+    log_s = F.log_softmax(student_NK.float() / temperature, dim=1)
+    log_m = torch.logaddexp(log_t, log_s) - math.log(2)
+    js_N = 0.5 * (log_t.exp() * (log_t - log_m) + log_s.exp() * (log_s - log_m)).sum(1)
+    return 1 - js_N.mean() / math.log(2)
+
+
+class Objective:
+    """The weighted sum that a recipe asks for; terms of weight 0 are not computed.
+
+    Args:
+        network: the frozen teacher.
+        student: for ``alpha_compete``; frozen too.
+        taps: BatchNorm taps on ``network``, for ``alpha_feature``.
+    """
+
+    def __init__(
+        self, recipe: Recipe, network: nn.Module, *, taps: BatchNormTaps | None, student: nn.Module | None
+    ) -> None:
+        self.recipe = recipe
+        self.network = network
+        self.taps = taps
+        self.student = student
+
+    def __call__(self, x_NCHW: Tensor, view_NCHW: Tensor, targets_N: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and its unweighted terms, all scalars, by name.
+
+        Args:
+            x_NCHW: the images, which the priors are taken of.
+            view_NCHW: the same images shifted and flipped, which the networks see.
+            targets_N: the class that each image is to be.
+        """
+        recipe = self.recipe
+        with torch.autocast(x_NCHW.device.type, torch.bfloat16, enabled=x_NCHW.device.type == "cuda"):
+            logits_NK = self.network(view_NCHW)
+            student_NK = self.student(view_NCHW) if self.student is not None and recipe.alpha_compete else None
+        logits_NK = logits_NK.float()
+        terms: dict[str, Tensor] = {}
+        if recipe.alpha_class:
+            terms["class"] = F.cross_entropy(logits_NK, targets_N)
+        if recipe.alpha_tv:
+            terms["tv"] = total_variation(x_NCHW)
+        if recipe.alpha_l2:
+            terms["l2"] = l2_norm(x_NCHW)
+        if recipe.alpha_feature and self.taps is not None:
+            distances_L = self.taps.collect()
+            terms["feature"] = distances_L.sum() + (recipe.first_bn - 1) * distances_L[0]
+        if student_NK is not None:
+            terms["compete"] = competition(logits_NK, student_NK, recipe.compete_temperature)
+        loss = torch.stack([getattr(recipe, f"alpha_{name}") * term for name, term in terms.items()]).sum()
+        return loss, terms

@@ -1,0 +1,247 @@
+"""The invert stage: from a configuration to a shard folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..shared.config import to_mapping
+from ..shared.errors import ConfigError, DreamError, PartialError
+from ..shared.images import default_format, encode_image
+from ..shared.manifest import MANIFEST, Manifest, Round, ShardPlan, load_manifest
+from ..shared.progress import Progress
+from ..shared.runtime import cpu_count, pick_device, remove_stale_temporaries
+from ..shared.shards import clear_folder, read_record, write_info
+from ..shared.teachers import Teacher, load_teacher
+from .config import InvertConfig
+from .engine import Engine, check_recipe
+from .fanout import default_workers, make_shards
+from .recipe import find_recipe
+from .worker import Job
+
+IMAGES_A_SHARD = 256  # at least, in whole batches, unless --shard-size says otherwise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvertReport:
+    """images, shards: whole ones of this round on disk; seconds: of this call; agreement: share of images that the
+    teacher assigns to their target, 0 to 1."""
+
+    images: int
+    shards: int
+    seconds: float
+    agreement: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvertPlan:
+    """What a configuration comes to: the job, the manifest to have, and the shards that are not there yet."""
+
+    job: Job
+    manifest: Manifest
+    teacher: Teacher
+    device: torch.device
+    pending: tuple[ShardPlan, ...]
+    workers: int
+
+
+def plan(config: InvertConfig) -> InvertPlan:
+    """Resolve a configuration against its output folder, writing nothing.
+
+    Raises:
+        ConfigError: it does not fit together, or the folder holds another recipe's or another teacher's images.
+    """
+    device = pick_device(config.device)
+    teacher = load_teacher(
+        config.teacher,
+        weights=config.weights,
+        num_classes=config.num_classes,
+        mean=config.mean,
+        std=config.std,
+        image_size=config.image_size,
+        device=device,
+    )
+    name, recipe = find_recipe(config.recipe, teacher.preprocessing.image_size)
+    recipe = recipe.changed(config.changes)
+    student = _load_student(config, teacher)
+    if student is None:
+        if config.changes.get("alpha_compete"):
+            raise ConfigError("--alpha-compete needs a --student to compete against")
+        recipe = recipe.changed({"alpha_compete": 0.0})
+    check_recipe(teacher, recipe)
+    classes = config.classes or tuple(range(teacher.num_classes))
+    if min(classes) < 0 or max(classes) >= teacher.num_classes:
+        raise ConfigError(f"--classes must lie in 0..{teacher.num_classes - 1}, the teacher's classes")
+    manifest, round_number = _place(
+        config,
+        teacher,
+        images=config.images,
+        recipe={
+            "name": name,
+            **to_mapping(recipe),
+            "seed": config.seed,
+            "classes": "all" if config.classes is None else list(classes),
+            "threads": config.threads,
+        },
+        shard_size=config.shard_size or recipe.batch_size * -(-IMAGES_A_SHARD // recipe.batch_size),
+        format=default_format(teacher.preprocessing.image_size) if config.format == "auto" else config.format,
+        student=student.sha256 if student else None,
+    )
+    job = Job(
+        teacher=_load_arguments(teacher),
+        student=_load_arguments(student) if student else None,
+        recipe=recipe,
+        round=manifest.rounds[round_number],
+        round_number=round_number,
+        classes=classes,
+        seed=config.seed,
+        threads=config.threads,
+        folder=config.out,
+    )
+    pending = tuple(p for p in job.round.shards() if config.overwrite or read_record(config.out, p.number) is None)
+    workers = config.workers or default_workers(device, config.threads, cpu_count())
+    return InvertPlan(
+        job=job,
+        manifest=manifest,
+        teacher=teacher,
+        device=device,
+        pending=pending,
+        workers=max(1, min(workers, len(pending))),
+    )
+
+
+def run(config: InvertConfig) -> InvertReport:
+    """Write the shards that are not there yet.
+
+    Raises:
+        ConfigError: see :func:`plan`.
+        PartialError: some shards failed or are missing; the others are kept.
+        DreamError: no shard could be made.
+    """
+    started = time.monotonic()
+    todo = plan(config)
+    folder, job = config.out, todo.job
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if config.overwrite:
+        clear_folder(folder)
+    remove_stale_temporaries(folder)
+    todo.manifest.save(folder)
+    problems: list[str] = []
+    if todo.pending:
+        with Progress("invert", total=sum(p.count for p in todo.pending), unit="images") as bar:
+            problems = make_shards(
+                job,
+                todo.pending,
+                workers=todo.workers,
+                device=todo.device,
+                teacher=todo.teacher,
+                progress=lambda images, terms: bar.advance(images, **terms),
+                log=bar.log,
+            )
+    write_info(folder, todo.manifest)
+    records = [record for p in job.round.shards() if (record := read_record(folder, p.number)) is not None]
+    if problems:
+        failure = PartialError if records else DreamError
+        raise failure(f"{len(problems)} of {len(todo.pending)} shards failed: {'; '.join(problems)}")
+    images = sum(record.count for record in records)
+    return InvertReport(
+        images=images,
+        shards=len(records),
+        seconds=round(time.monotonic() - started, 3),
+        agreement=sum(record.agreement * record.count for record in records) / images,
+    )
+
+
+def dry_run(config: InvertConfig) -> dict[str, Any]:
+    """What :func:`run` would do: shards to write and to skip, their size in bytes, and the time they would take.
+
+    The time comes from a few steps of each stage, the size from one image of noise, which no image compresses worse
+    than. Nothing is written.
+    """
+    todo = plan(config)
+    torch.set_num_threads(config.threads)
+    images = sum(p.count for p in todo.pending)
+    preprocessing = todo.teacher.preprocessing
+    noise = torch.randint(0, 256, (preprocessing.channels, preprocessing.image_size, preprocessing.image_size))
+    members = len(encode_image(noise.byte(), todo.job.round.format)) + 2 * todo.teacher.num_classes
+    headers = 4 * 512 + 3 * 512  # four members, a header each, padded to blocks of 512
+    return {
+        "shards_to_write": len(todo.pending),
+        "shards_to_skip": todo.job.round.num_shards - len(todo.pending),
+        "images": images,
+        "bytes": images * (members + headers),
+        "seconds": round(_seconds_a_batch(todo) * images / todo.job.recipe.batch_size / todo.workers, 1),
+        "workers": todo.workers,
+    }
+
+
+def _seconds_a_batch(todo: InvertPlan) -> float:
+    recipe = todo.job.recipe
+    stages = recipe.stages(todo.teacher.preprocessing.image_size)
+    targets = torch.tensor([todo.job.classes[i % len(todo.job.classes)] for i in range(recipe.batch_size)])
+    seconds = 0.0
+    for index, (steps, _, _) in enumerate(stages):
+        for probe in (1, 3):  # the first warms up
+            engine = Engine(
+                todo.teacher, recipe.changed({"steps": tuple(probe if i == index else 0 for i in range(len(stages)))})
+            )
+            begun = time.monotonic()
+            engine.synthesize(targets, seed=0)
+        seconds += (time.monotonic() - begun) / probe * steps if steps else 0.0
+    return seconds
+
+
+def _place(
+    config: InvertConfig, teacher: Teacher, *, recipe: Mapping[str, Any], images: int, **round_settings: Any
+) -> tuple[Manifest, int]:
+    """The manifest to have and the round to make: the one of this very recipe if there is one, else a new one."""
+    fresh = Manifest(teacher=teacher.describe(), rounds=())
+    if config.overwrite or not (config.out / MANIFEST).exists():
+        return fresh.with_round(fresh.next_round(recipe=recipe, images=images, **round_settings)), 0
+    manifest = load_manifest(config.out)
+    wanted: Round = manifest.next_round(recipe=recipe, images=images, **round_settings)
+    same_teacher = all(manifest.teacher[key] == fresh.teacher[key] for key in ("sha256", "mean", "std", "image_size"))
+    if not same_teacher:
+        raise ConfigError(
+            f"{config.out} holds images of another teacher ({manifest.teacher['name']}): choose another --out, or"
+            " --overwrite"
+        )
+    for number, item in enumerate(manifest.rounds):
+        if item.fingerprint == wanted.fingerprint:
+            return manifest, number
+    if not config.append:
+        changed = [key for key, value in recipe.items() if manifest.rounds[-1].recipe.get(key) != value]
+        if manifest.rounds[-1].images != images:
+            changed.append("images")
+        raise ConfigError(
+            f"{config.out} holds images of another recipe (differs in {', '.join(changed) or 'its shards'}):"
+            " --append adds to them, --overwrite deletes them, another --out leaves them alone"
+        )
+    return manifest.with_round(wanted), len(manifest.rounds)
+
+
+def _load_student(config: InvertConfig, teacher: Teacher) -> Teacher | None:
+    if config.student is None:
+        return None
+    student = load_teacher(config.student, mean=teacher.preprocessing.mean, std=teacher.preprocessing.std)
+    if student.num_classes != teacher.num_classes:
+        raise ConfigError(f"--student has {student.num_classes} classes and the teacher {teacher.num_classes}")
+    return student
+
+
+def _load_arguments(teacher: Teacher) -> dict[str, object]:
+    return {
+        "name": teacher.name,
+        "weights": teacher.weights,
+        "num_classes": teacher.num_classes,
+        "mean": teacher.preprocessing.mean,
+        "std": teacher.preprocessing.std,
+        "image_size": teacher.preprocessing.image_size,
+    }

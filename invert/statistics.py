@@ -1,0 +1,66 @@
+"""BatchNorm taps: how far the batch's feature statistics are from those that the teacher was trained on."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def batchnorm_layers(network: nn.Module) -> list[_BatchNorm]:
+    """The BatchNorm layers that keep running statistics, in the order of definition (timm's subclasses too)."""
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    return [layer for layer in layers if layer.running_mean is not None and layer.running_var is not None]
+
+
+def statistics_distance(x: Tensor, running_mean_C: Tensor, running_var_C: Tensor) -> Tensor:
+    """One layer's term of R_feature: ``||mean(x) - running_mean||_2 + ||var(x) - running_var||_2`` (a scalar).
+
+    Mean and biased variance run over all but the channels (Yin et al. 2020, eq. 4). ``x`` is the layer's input,
+    (N, C, ...); statistics are float32 whatever the type of ``x``.
+    """
+    dims = [dim for dim in range(x.ndim) if dim != 1]
+    var_C, mean_C = torch.var_mean(x.float(), dims, correction=0)
+    mean_norm = torch.linalg.vector_norm(mean_C - running_mean_C.float())
+    return mean_norm + torch.linalg.vector_norm(var_C - running_var_C.float())
+
+
+class BatchNormTaps:
+    """Reads the input of every BatchNorm layer of a network as it passes.
+
+    A context manager: the network is as it was before once it is left.
+
+        with BatchNormTaps(network) as taps:
+            logits = network(x)
+            distances_L = taps.collect()
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.layers = batchnorm_layers(network)
+        self._distances: dict[int, Tensor] = {}
+        self._handles = [layer.register_forward_pre_hook(self._tap) for layer in self.layers]
+        self._place = {id(layer): place for place, layer in enumerate(self.layers)}
+
+    def __enter__(self) -> BatchNormTaps:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def collect(self) -> Tensor:
+        """The distances of the last forward, (L,), in the layers' order; a layer that was not run counts 0."""
+        zero = self.layers[0].running_mean.new_zeros(())  # type: ignore[union-attr]
+        collected = torch.stack([self._distances.get(place, zero) for place in range(len(self.layers))])
+        self._distances.clear()
+        return collected
+
+    def _tap(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, _BatchNorm)
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        self._distances[self._place[id(layer)]] = statistics_distance(inputs[0], layer.running_mean, layer.running_var)

@@ -1,0 +1,64 @@
+"""What a network costs: convolution filters, parameters, multiply-adds and measured latency."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+WARM_UP_ROUNDS = 3  # lets cuDNN choose its kernels, and caches and clocks settle
+
+
+def num_filters(network: nn.Module) -> int:
+    """Output channels of all 2-d convolutions together: what a pruning ratio is a share of."""
+    return sum(module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d))
+
+
+def num_parameters(network: nn.Module) -> int:
+    """Elements of all parameters; BatchNorm's running statistics are not among them."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@torch.no_grad()
+def count_macs(network: nn.Module, example_NCHW: Tensor) -> int:
+    """Multiply-adds of one forward of the given batch in convolutions and matrix products; pass one image.
+
+    torch counts a multiply-add as two operations; this is half of its figure. Puts the network in eval mode.
+    """
+    network.eval()
+    with FlopCounterMode(display=False) as counter:
+        network(example_NCHW)
+    return counter.get_total_flops() // 2
+
+
+@torch.no_grad()
+def paired_latency_ms(networks: Sequence[nn.Module], example_NCHW: Tensor, *, rounds: int = 30) -> list[float]:
+    """Median milliseconds of one forward of the given batch, for each network.
+
+    The networks take turns, round by round, so that a machine that slows down or has other work to do is as unfair
+    to one as to the other: compare figures of one call. Puts the networks in eval mode.
+
+    Args:
+        networks: all on the example's device.
+        rounds: forwards of each network that are timed, 1 or more, after a few that are not.
+    """
+    for network in networks:
+        network.eval()
+    times = torch.empty(rounds, len(networks), dtype=torch.float64)
+    for round_index in range(-WARM_UP_ROUNDS, rounds):
+        for column, network in enumerate(networks):
+            _synchronize(example_NCHW.device)
+            start = time.perf_counter()
+            network(example_NCHW)
+            _synchronize(example_NCHW.device)
+            if round_index >= 0:
+                times[round_index, column] = (time.perf_counter() - start) * 1e3
+    return times.quantile(0.5, dim=0).tolist()
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
