@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..shared.errors import ConfigError, DreamError
 from ..shared.runtime import derive_seed, generator
+from ..shared.schedules import lr_factor
 from ..shared.teachers import Teacher, count_outputs
 from .objective import Objective
 from .recipe import Recipe
@@ -103,12 +104,7 @@ class Engine:
         return Synthesis(x=x, losses=losses)
 
     def _lr_factor(self, step: int, steps: int) -> float:
-        warmup = min(self.recipe.warmup, steps)
-        if step < warmup:
-            return (step + 1) / warmup
-        if self.recipe.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+        return lr_factor(step, steps, warmup=self.recipe.warmup, cosine=self.recipe.schedule == "cosine")
 
     def _augmented(self, x: Tensor, jitter: int, draw: torch.Generator, shifts: torch.Generator) -> Tensor:
         if jitter:

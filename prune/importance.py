@@ -15,7 +15,7 @@ from ..shared.errors import DreamError
 
 def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
     """Taylor importance of every channel of every gate (Molchanov et al. 2019, "Importance Estimation for Neural
-    Network Pruning", equation 8).
+    Network Pruning", first order, with gates).
 
     A gate multiplies channel c of a layer's output z by g_c = 1. To first order, g_c = 0 changes the loss L by
     dL/dg_c = sum over n, h, w of z dL/dz, and the score is its square, taken for each minibatch and then averaged::
@@ -39,7 +39,7 @@ def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
         DreamError: there are no batches, or the loss is not finite.
     """
     gates = {
-        name: list(module.parameters(recurse=False))
+        name: [parameter for parameter in (module.weight, module.bias) if parameter is not None]
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d) or (isinstance(module, _BatchNorm) and module.affine)
     }
@@ -81,7 +81,7 @@ def _squared_gate_gradients(gates: list[list[nn.Parameter]], gradients: Iterable
 @contextlib.contextmanager
 def _requiring_gradients(network: nn.Module, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     """Gradients to these parameters alone, whatever is frozen; afterwards as it was."""
-    before = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     try:
         network.requires_grad_(False)
         for parameter in parameters:
@@ -89,5 +89,5 @@ def _requiring_gradients(network: nn.Module, parameters: Iterable[nn.Parameter])
         with torch.enable_grad():
             yield
     finally:
-        for parameter, required in before.items():
+        for parameter, required in before:
             parameter.requires_grad_(required)

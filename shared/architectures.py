@@ -36,6 +36,7 @@ class Architecture:
             holds its weights already. Raises ConfigError where there are none.
         image_size, mean, std: the usual input; mean and std are None where nobody said.
         class_names: one a class, or empty.
+        arrives_trained: whether ``build`` may return trained weights (a user's factory).
     """
 
     name: str
@@ -45,6 +46,7 @@ class Architecture:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] = ()
+    arrives_trained: bool = False
 
 
 def find_architecture(name: str) -> Architecture:
@@ -182,7 +184,11 @@ def _user_file(path: Path, factory_name: str) -> Architecture:
     # A factory may carry timm's `pretrained_cfg` (mean, std, input_size) as an attribute.
     cfg: dict[str, Any] = getattr(factory, "pretrained_cfg", {})
     return Architecture(
-        name=f"{path.resolve()}:{factory_name}", build=build, pretrained=pretrained, **_timm_preprocessing(cfg)
+        name=f"{path.resolve()}:{factory_name}",
+        build=build,
+        pretrained=pretrained,
+        arrives_trained=True,
+        **_timm_preprocessing(cfg),
     )
 
 
@@ -190,14 +196,13 @@ def _saved_model(folder: Path) -> Architecture:
     if not (folder / MODEL_JSON).is_file():
         raise ConfigError(f"{folder} holds no saved model: there is no {MODEL_JSON} in it")
     saved = read_model_json(folder)
-    base = find_architecture(saved["network"])
+    base = find_architecture(saved["architecture"])
 
     def build(num_classes: int | None, channels: int) -> nn.Module:
-        network = base.build(num_classes or saved["num_classes"], channels)
-        widths = dict(saved["widths"])
         if num_classes not in (None, saved["num_classes"]):
             raise ConfigError(f"{folder} has {saved['num_classes']} classes, not {num_classes}")
-        apply_widths(network, widths)
+        network = base.build(saved["num_classes"], channels)
+        apply_widths(network, saved["widths"])
         return network
 
     def pretrained(entry: str | None) -> State:

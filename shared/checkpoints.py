@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,14 @@ def weights_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def save_model(folder: Path, network: nn.Module, description: Mapping[str, Any]) -> None:
+def save_model(
+    folder: Path, network: nn.Module, *, architecture: str, num_classes: int, class_names: Sequence[str], **input: Any
+) -> None:
     """Write a network so that ``--teacher folder`` loads it; the JSON comes last and makes it valid.
 
     Args:
-        description: ``network`` (the architecture's name), ``num_classes``, ``image_size``, ``mean``, ``std``,
-            ``class_names``. The channel table and the sha256 of the weights are added here.
+        architecture: the name that builds the network, before its channel table is applied.
+        input: ``mean``, ``std`` and ``image_size`` (:meth:`~.teachers.Preprocessing.describe`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_JSON).unlink(missing_ok=True)
@@ -100,11 +102,14 @@ def save_model(folder: Path, network: nn.Module, description: Mapping[str, Any])
     write_bytes(folder / MODEL_WEIGHTS, safetensors.torch.save(state))
     record = {
         "schema": MODEL_SCHEMA,
-        **description,
+        "architecture": architecture,
+        "num_classes": num_classes,
+        "class_names": list(class_names),
+        **input,
         "widths": widths_of(network),
         "sha256": weights_sha256(network),
     }
-    write_text(folder / MODEL_JSON, json.dumps(record, indent=1) + "\n")
+    write_text(folder / MODEL_JSON, json.dumps(record) + "\n")
 
 
 def read_model_json(folder: Path) -> dict[str, Any]:

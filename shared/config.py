@@ -36,8 +36,16 @@ def setting(default: Any = MISSING, *, help: str, choices: tuple[str, ...] = ())
 
 
 def overlay(cls: type) -> Any:
-    """A field that holds changes to another dataclass (a preset): the keys of ``cls`` become keys of this one."""
+    """A field that maps setting names of ``cls`` to new values, for a preset that is chosen later.
+
+    The settings of ``cls`` become settings of this class.
+    """
     return field(default_factory=dict, metadata={"overlay": cls})
+
+
+def nested(base: Any) -> Any:
+    """A field that holds another configuration, ``base`` unless changed; its settings become settings of this class."""
+    return field(default=base, metadata={"nested": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +85,9 @@ def settings_of(cls: type) -> dict[str, Setting]:
         if inner := item.metadata.get("overlay"):
             # The default of an overlaid setting is the preset's affair, so here it has none.
             found |= {name: dataclasses.replace(s, default=None) for name, s in settings_of(inner).items()}
+        elif item.metadata.get("nested"):
+            inner = settings_of(type(item.default))
+            found |= {name: dataclasses.replace(s, default=getattr(item.default, name)) for name, s in inner.items()}
         else:
             default = None if item.default is MISSING else item.default
             found[item.name] = Setting(
@@ -102,6 +113,9 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, source: str = "the 
     for item in dataclasses.fields(cls):  # type: ignore[arg-type]
         if inner := item.metadata.get("overlay"):
             arguments[item.name] = {name: coerced[name] for name in settings_of(inner) if name in coerced}
+        elif item.metadata.get("nested"):
+            changes = {name: coerced[name] for name in settings_of(type(item.default)) if name in coerced}
+            arguments[item.name] = dataclasses.replace(item.default, **changes)
         elif item.name in coerced:
             arguments[item.name] = coerced[item.name]
         elif item.default is MISSING and item.default_factory is MISSING:
@@ -114,7 +128,9 @@ def to_mapping(config: Any) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
-        flat |= value if item.metadata.get("overlay") else {item.name: value}
+        if item.metadata.get("nested"):
+            value = to_mapping(value)
+        flat |= value if item.metadata.keys() & {"overlay", "nested"} else {item.name: value}
     return {name: _plain(value) for name, value in flat.items()}
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .config import fingerprint
 from .errors import ConfigError, DreamError
 from .manifest import MANIFEST, Manifest, ShardPlan, load_manifest
 from .runtime import atomic_write, write_text
@@ -166,6 +167,12 @@ class ShardFolder:
     @property
     def num_samples(self) -> int:
         return sum(record.count for record in self.records.values())
+
+    @property
+    def identity(self) -> str:
+        """sha256 of what is in the folder: the teacher, the rounds, and which of their shards are whole."""
+        rounds = [item.fingerprint for item in self.manifest.rounds]
+        return fingerprint([self.manifest.teacher["sha256"], rounds, list(self.records)])
 
     @property
     def num_planned(self) -> int:

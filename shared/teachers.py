@@ -39,6 +39,15 @@ class Preprocessing:
         if self.image_size < 1:
             raise ConfigError("--image-size must be 1 or more")
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Preprocessing:
+        """From a manifest's or a saved model's record."""
+        return cls(mean=tuple(record["mean"]), std=tuple(record["std"]), image_size=record["image_size"])
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest or a saved model keeps."""
+        return {"mean": list(self.mean), "std": list(self.std), "image_size": self.image_size}
+
     @property
     def channels(self) -> int:
         return len(self.mean)
@@ -91,9 +100,7 @@ class Teacher:
             "name": self.name,
             "weights": self.weights,
             "sha256": self.sha256,
-            "mean": list(self.preprocessing.mean),
-            "std": list(self.preprocessing.std),
-            "image_size": self.preprocessing.image_size,
+            **self.preprocessing.describe(),
             "num_classes": self.num_classes,
             "class_names": list(self.class_names),
         }
@@ -187,11 +194,12 @@ def new_student(name: str, *, num_classes: int, preprocessing: Preprocessing, se
     """
     architecture = find_architecture(name)
     network = _build(architecture, num_classes, preprocessing.channels, seed=seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for module in network.modules():  # a user's factory may return trained weights: a student starts anew
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()  # type: ignore[operator]
+    if architecture.arrives_trained:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for module in network.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()  # type: ignore[operator]
     outputs = count_outputs(network.eval(), preprocessing, name)
     if outputs != num_classes:
         raise ConfigError(f"student {name} has {outputs} classes and the teacher {num_classes}")

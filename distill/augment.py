@@ -1,0 +1,58 @@
+"""Augmentation of a whole batch at once, on the training device, each image with its own draw.
+
+Random numbers come from torch's default generators, which the trainer seeds anew each epoch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Beta
+from torch.nn import functional as F
+
+PAD_SHARE = 8  # the shift is up to a side / 8: 4 pixels of 32, as CIFAR recipes have it
+ASPECT = (3 / 4, 4 / 3)  # of a resized crop, as torchvision's RandomResizedCrop has it
+
+
+def random_shift(x_NCHW: Tensor) -> Tensor:
+    """Pad by an eighth of the side with zeros (the mean colour), and cut each image out at a random place."""
+    n, _, height, width = x_NCHW.shape
+    pad = max(1, height // PAD_SHARE)
+    padded = F.pad(x_NCHW, (pad,) * 4)
+    rows = torch.randint(0, 2 * pad + 1, (n, 1), device=x_NCHW.device) + torch.arange(height, device=x_NCHW.device)
+    columns = torch.randint(0, 2 * pad + 1, (n, 1), device=x_NCHW.device) + torch.arange(width, device=x_NCHW.device)
+    batch = torch.arange(n, device=x_NCHW.device)[:, None, None]
+    # Advanced indices around a slice put the channels last: (N, H, W, C).
+    return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def random_resized_crop(x_NCHW: Tensor, min_area: float) -> Tensor:
+    """Cut out a random area of at least ``min_area`` of each image and stretch it to full size (Szegedy et al. 2015)."""
+    n = len(x_NCHW)
+    draw = torch.rand(4, n, device=x_NCHW.device)
+    area = min_area + (1 - min_area) * draw[0]
+    low, high = (torch.tensor(a, device=x_NCHW.device).log() for a in ASPECT)
+    aspect = (low + (high - low) * draw[1]).exp()
+    width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    left, top = (1 - width) * (2 * draw[2] - 1), (1 - height) * (2 * draw[3] - 1)  # centres, in [-1, 1]
+    zero = torch.zeros_like(width)
+    theta = torch.stack([torch.stack([width, zero, left], 1), torch.stack([zero, height, top], 1)], 1)
+    grid = F.affine_grid(theta, list(x_NCHW.shape), align_corners=False)
+    return F.grid_sample(x_NCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def random_flip(x_NCHW: Tensor) -> Tensor:
+    """Mirror half of the images, left to right."""
+    mirrored_N = torch.rand(len(x_NCHW), device=x_NCHW.device) < 0.5
+    return torch.where(mirrored_N[:, None, None, None], x_NCHW.flip(3), x_NCHW)
+
+
+def mixup(x_NCHW: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+    """Mix each image with another of the batch (Zhang et al. 2018).
+
+    Returns:
+        The mixed images, the place of each one's partner, and the share of the first, drawn from Beta(alpha, alpha).
+    """
+    share = float(Beta(alpha, alpha).sample())
+    partner_N = torch.randperm(len(x_NCHW), device=x_NCHW.device)
+    return share * x_NCHW + (1 - share) * x_NCHW[partner_N], partner_N, share

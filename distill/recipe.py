@@ -1,0 +1,46 @@
+"""How a network is trained from shards: settings that ``di-distill`` and the repair in ``di-prune`` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..shared.config import setting
+from ..shared.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """Knowledge distillation by SGD with Nesterov momentum and a cosine schedule."""
+
+    epochs: int = setting(100, help="passes over the shards")
+    batch_size: int = setting(128, help="images a step")
+    lr: float = setting(0.1, help="learning rate at its highest")
+    warmup_epochs: int = setting(2, help="epochs of linear warm-up")
+    momentum: float = setting(0.9, help="Nesterov momentum")
+    weight_decay: float = setting(5e-4, help="L2 penalty on the weights")
+    temperature: float = setting(3.0, help="softens both distributions; the loss is scaled by its square")
+    labels: str = setting(
+        "auto",
+        help="soft labels: stored with the images, or the teacher's for the very crop; auto: teacher if it loads",
+        choices=("auto", "stored", "teacher"),
+    )
+    crop: str = setting(
+        "auto",
+        help="pad: shift by up to an eighth; resized: random area; auto: pad up to 64 px, then resized",
+        choices=("auto", "pad", "resized", "none"),
+    )
+    min_area: float = setting(0.08, help="smallest share of the image that a resized crop keeps")
+    flip: bool = setting(True, help="mirror images at random; not for digits and letters")
+    mixup: float = setting(0.0, help="mixup's alpha; 0 is off")
+    loader: str = setting("auto", help="auto: DALI if installed", choices=("auto", "dali", "webdataset"))
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 0), ("batch_size", 2), ("warmup_epochs", 0)):
+            if getattr(self, name) < low:
+                raise ConfigError(f"--{name.replace('_', '-')} must be {low} or more")
+        if self.lr <= 0 or self.temperature <= 0:
+            raise ConfigError("--lr and --temperature must be above 0")
+        if not 0 <= self.momentum < 1 or self.weight_decay < 0 or self.mixup < 0:
+            raise ConfigError("--momentum must lie in [0, 1), --weight-decay and --mixup must be 0 or more")
+        if not 0 < self.min_area <= 1:
+            raise ConfigError("--min-area must lie above 0 and up to 1")

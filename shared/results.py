@@ -1,0 +1,98 @@
+"""Result folders of distill and prune: one run each, finished when its ``report.json`` is there.
+
+config.yaml    the resolved configuration
+metrics.jsonl  a line an epoch
+checkpoint.pt  while the run is under way
+model.*        see :func:`~.checkpoints.save_model`
+report.json    written last
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .config import StageConfig, fingerprint, to_mapping
+from .errors import ConfigError, DreamError
+from .runtime import remove_stale_temporaries, write_text
+
+REPORT, CONFIG, METRICS, CHECKPOINT = "report.json", "config.yaml", "metrics.jsonl", "checkpoint.pt"
+_OWN_FILES = (REPORT, CONFIG, METRICS, CHECKPOINT, "model.json", "model.safetensors")
+# Settings that say where and how to run, not what comes out.
+_NOT_IDENTITY = ("out", "overwrite", "device", "shards", "teacher", "weights", "eval")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFolder:
+    """One run's folder.
+
+    Attributes:
+        identity: sha256 of all that determines the result; a folder keeps to one.
+    """
+
+    path: Path
+    identity: str
+
+    @classmethod
+    def open(cls, config: StageConfig, *inputs: Any) -> ResultFolder:
+        """The folder of a configuration and its inputs (identities of shards and teacher), created if missing.
+
+        Raises:
+            ConfigError: it holds another run, and the configuration does not say ``overwrite``; or it cannot be made.
+        """
+        settings = {key: value for key, value in to_mapping(config).items() if key not in _NOT_IDENTITY}
+        folder = cls(path=config.out, identity=fingerprint([settings, *inputs]))
+        try:
+            config.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot make the folder {config.out}: {error.strerror}") from error
+        remove_stale_temporaries(config.out)
+        if config.overwrite:
+            for name in _OWN_FILES:
+                (config.out / name).unlink(missing_ok=True)
+        elif (config.out / CONFIG).exists() and folder._recorded() != folder.identity:
+            raise ConfigError(
+                f"{config.out} holds a run with other settings: --overwrite deletes it, another --out leaves it alone"
+            )
+        record = {"identity": folder.identity, **to_mapping(config)}
+        write_text(config.out / CONFIG, yaml.safe_dump(record, sort_keys=False))
+        return folder
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / CHECKPOINT
+
+    def report(self) -> dict[str, Any] | None:
+        """The report of the finished run, or None while there is none."""
+        path = self.path / REPORT
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise DreamError(f"{path} is damaged; run again with --overwrite") from error
+
+    def write_metrics(self, lines: list[dict[str, Any]]) -> None:
+        write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def training_seconds(self) -> float:
+        """Seconds of all epochs so far, over however many calls they took."""
+        path = self.path / METRICS
+        lines = path.read_text().splitlines() if path.exists() else []
+        return round(sum(json.loads(line)["seconds"] for line in lines), 3)
+
+    def finish(self, report: Mapping[str, Any]) -> None:
+        """Write the report, which makes the run finished, and drop the checkpoint, which nobody needs any more."""
+        write_text(self.path / REPORT, json.dumps(report, indent=1) + "\n")
+        self.checkpoint.unlink(missing_ok=True)
+
+    def _recorded(self) -> str | None:
+        try:
+            return yaml.safe_load((self.path / CONFIG).read_text()).get("identity")
+        except (yaml.YAMLError, AttributeError):
+            return None
