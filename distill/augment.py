@@ -27,7 +27,7 @@ def random_shift(x_NCHW: Tensor) -> Tensor:
 
 
 def random_resized_crop(x_NCHW: Tensor, min_area: float) -> Tensor:
-    """Cut out a random area of at least ``min_area`` of each image and stretch it to full size (Szegedy et al. 2015)."""
+    """Cut out a random area of at least ``min_area`` of each image, stretched to full size (Szegedy et al. 2015)."""
     n = len(x_NCHW)
     draw = torch.rand(4, n, device=x_NCHW.device)
     area = min_area + (1 - min_area) * draw[0]

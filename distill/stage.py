@@ -74,6 +74,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any]:
     size = preprocessing.image_size
     x_NCHW = torch.zeros(config.training.batch_size, preprocessing.channels, size, size, device=device)
     student.to(device).train()
+    seconds = 0.0
     for _ in range(2):  # the first warms up
         begun = time.monotonic()
         if teacher is not None and config.training.labels != "stored":

@@ -121,7 +121,7 @@ class Worker:
 
             def count(share: float, terms: dict[str, float]) -> None:
                 nonlocal counted
-                progress((share - counted) * len(targets_N), terms)  # noqa: B023 - called within this iteration only
+                progress((share - counted) * len(targets_N), terms)
                 counted = share
 
             try:

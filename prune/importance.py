@@ -63,7 +63,7 @@ def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
     return {name: total / count for name, total in totals.items()}
 
 
-def _squared_gate_gradients(gates: list[list[nn.Parameter]], gradients: Iterable[Tensor | None]) -> list[Tensor]:
+def _squared_gate_gradients(gates: list[list[Tensor]], gradients: Iterable[Tensor | None]) -> list[Tensor]:
     """(dL/dg)^2 of each gate, (C,) float64 on the CPU; the gradients come in the order of the gates' parameters."""
     remaining = iter(gradients)
     sums = []
@@ -79,7 +79,7 @@ def _squared_gate_gradients(gates: list[list[nn.Parameter]], gradients: Iterable
 
 
 @contextlib.contextmanager
-def _requiring_gradients(network: nn.Module, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+def _requiring_gradients(network: nn.Module, parameters: Iterable[Tensor]) -> Iterator[None]:
     """Gradients to these parameters alone, whatever is frozen; afterwards as it was."""
     before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     try:

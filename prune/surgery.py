@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch_pruning.ops import OPTYPE, module2type
 
 from ..shared.errors import ConfigError
 from ..shared.networks import PadShortcut
@@ -25,9 +27,10 @@ from ..shared.widths import Widths, apply_widths, widths_of
 MIN_SHARE = 0.1  # of its first channels that every layer keeps: a layer of one or two channels stops learning
 TOLERANCE = 1e-3  # of the largest logit; float32 sums in another order differ by far less, a wrong channel by more
 _REFUSAL = "this architecture cannot be pruned ({reason}); distil it into a smaller student with di-distill instead"
-# Operations between layers that torch-pruning has as nodes: they have no width of their own.
-_TRANSPARENT = frozenset({"CONCAT", "SPLIT", "ELEMENTWISE", "RESHAPE", "UNBIND", "EXPAND", "SLICE"})
-_Cuts = dict[tuple[str, str], set[int]]
+# What the graph has between layers, and what has no width of its own.
+_TRANSPARENT = frozenset(
+    {OPTYPE.CONCAT, OPTYPE.SPLIT, OPTYPE.ELEMENTWISE, OPTYPE.RESHAPE, OPTYPE.UNBIND, OPTYPE.EXPAND, OPTYPE.SLICE}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,17 +92,18 @@ def find_groups(network: nn.Module, example_NCHW: Tensor) -> list[ChannelGroup]:
     bare parameters.
 
     Args:
-        example_NCHW: one image; only its shape matters.
+        example_NCHW: one image; its values do not matter.
 
     Raises:
         ConfigError: the network cannot be traced, or no channel can be removed.
     """
     traced = copy.deepcopy(network).cpu().eval().requires_grad_(True)
     try:
-        # Whatever goes wrong in the tracer means the same to the user.
-        with torch.enable_grad():
-            groups = list(_groups(traced, tuple(example_NCHW.shape)))
-    except Exception as error:
+        with torch.enable_grad(), warnings.catch_warnings():
+            # The tracer goes on without the widths it wanted, for minutes, and to no good end.
+            warnings.filterwarnings("error", message="Maximum recursive depth reached")
+            groups = list(_groups(traced, example_NCHW))
+    except Exception as error:  # whatever goes wrong in there means the same to the user
         raise ConfigError(_REFUSAL.format(reason="its channels cannot be traced")) from error
     if not groups:
         raise ConfigError(_REFUSAL.format(reason="every channel is tied to a layer of a kind that cannot be narrowed"))
@@ -149,7 +153,7 @@ def remove_channels(
     Args:
         groups: :func:`find_groups` of this network as it is now.
         chosen: name of a group -> channels that go; fewer than it has.
-        example_NCHW: one image; only its shape matters.
+        example_NCHW: one image; its values do not matter.
 
     Raises:
         ConfigError: the narrower network would not compute what this one does with zeros in place of the channels,
@@ -163,37 +167,147 @@ def remove_channels(
         _cut(narrow.get_submodule(layer), side, sorted(indices))
         if side == "in":
             _mask(masked.get_submodule(layer), sorted(indices))
-    if not _agree(narrow, masked, tuple(example_NCHW.shape)):
+    if not _agree(narrow, masked, example_NCHW):
         raise ConfigError(_REFUSAL.format(reason="its layers exchange channels in a way that cannot be traced"))
     apply_widths(network, widths_of(narrow))
     network.load_state_dict(narrow.state_dict())
 
 
-def _groups(network: nn.Module, shape: tuple[int, ...]) -> Iterator[ChannelGroup]:
+class _PadShortcutPruner(tp.BasePruningFunc):
+    """For :class:`PadShortcut`: inputs and outputs are separate dimensions, as a convolution's are."""
+
+    def prune_out_channels(self, layer: Any, idxs: Sequence[int]) -> PadShortcut:
+        layer.source = layer.source[_kept(len(layer.source), idxs)]
+        return layer
+
+    def prune_in_channels(self, layer: Any, idxs: Sequence[int]) -> PadShortcut:
+        renumbered = torch.full((layer.in_channels + 1,), -1)  # the last entry is what -1 looks up
+        kept = _kept(layer.in_channels, idxs)
+        renumbered[kept] = torch.arange(len(kept))
+        layer.source = renumbered[layer.source]
+        layer.in_channels = len(kept)
+        return layer
+
+    def get_out_channels(self, layer: Any) -> int:
+        return len(layer.source)
+
+    def get_in_channels(self, layer: Any) -> int:
+        return layer.in_channels
+
+
+_PAD_SHORTCUT = _PadShortcutPruner()
+
+
+def _kept(count: int, removed: Sequence[int]) -> list[int]:
+    return sorted(set(range(count)) - set(removed))
+
+
+def _pruner(module: nn.Module) -> tp.BasePruningFunc:
+    return _PAD_SHORTCUT if isinstance(module, PadShortcut) else tp.PrunerBox[module2type(module)]
+
+
+def _groups(network: nn.Module, example_NCHW: Tensor) -> Iterator[ChannelGroup]:
     # As a parameter the image is a node of the graph, so that what is added to it or concatenated with it is seen.
-    image = nn.Parameter(torch.zeros(shape))
+    image_NCHW = nn.Parameter(torch.zeros_like(example_NCHW, device="cpu"))
     graph = tp.DependencyGraph().build_dependency(
         network,
-        example_inputs=(image,),
-        unwrapped_parameters=[(image, 1)],  # type: ignore[arg-type]
+        example_inputs=(image_NCHW,),
+        unwrapped_parameters=[(image_NCHW, 1)],  # type: ignore[arg-type]  # pairs, whatever the annotation says
         customized_pruners={PadShortcut: _PAD_SHORTCUT},
         verbose=False,
     )
-    names = {module: name for name, module in network.named_modules()}
     grouped: dict[str, set[int]] = {}
+    names = {module: name for name, module in network.named_modules()}
     for module, name in names.items():
         if not isinstance(module, nn.Conv2d) or module not in graph.module2node:
             continue
-        roots = [channel for channel in range(module.out_channels) if channel not in grouped.get(name, ())]
+        roots = sorted(set(range(module.out_channels)) - grouped.get(name, set()))
         if not roots:
             continue
-        traced = graph.get_pruning_group(module, _pruner(module).prune_out_channels, roots)
-        members = [_member(item, names, roots) for item in traced.items if item.dep.target.type.name not in _TRANSPARENT]
-        for member in members:
-            if member is not None and member.filters:
+        members: list[Member] = []
+        whole = True
+        for item in graph.get_pruning_group(module, _pruner(module).prune_out_channels, roots).items:
+            if item.dep.target.type in _TRANSPARENT:
+                continue
+            if (member := _member(item, names, roots)) is None:
+                whole = False
+                continue
+            members.append(member)
+            if member.filters:
                 grouped.setdefault(member.layer, set()).update(member.indices)
-        whole = [member for member in members if member is not None]
-        if len(whole) == len(members) and not any(_is_logits(item) for item in traced.items):
-            yield ChannelGroup(name=name, num_channels=len(roots), members=tuple(whole))
+        if whole:
+            yield ChannelGroup(name=name, num_channels=len(roots), members=tuple(members))
 
 
+def _member(item: Any, names: Mapping[nn.Module, str], roots: Sequence[int]) -> Member | None:
+    """A node of the traced graph and the channels of it that a group takes, or None if it cannot lose any."""
+    node = item.dep.target
+    module = node.module
+    if not isinstance(module, (nn.Conv2d, nn.Linear, _BatchNorm, PadShortcut)):
+        return None
+    pruner = _pruner(module)
+    out = item.dep.handler == pruner.prune_out_channels
+    pruner.check(module, item.idxs, out)  # a split misread gives channels that the layer does not have
+    is_conv = isinstance(module, nn.Conv2d)
+    if is_conv and module.groups > 1 and not module.groups == module.in_channels == module.out_channels:
+        return None
+    if out and not node.outputs:  # these are the logits
+        return None
+    gated = out and (module.affine if isinstance(module, _BatchNorm) else is_conv and not _gated_behind(node))
+    position = {root: channel for channel, root in enumerate(roots)}
+    return Member(
+        layer=names[module],
+        side="out" if out else "in",
+        indices=tuple(item.idxs),
+        channels=tuple(position[root] for root in item.root_idxs),
+        gated=gated,
+        filters=is_conv and out,
+    )
+
+
+def _gated_behind(node: Any) -> bool:
+    """Whether BatchNorms with gamma and beta, and nothing else, take this node's output.
+
+    It is the operations that are looked at: timm's BatchNorms are modules that hold an activation too.
+    """
+    takers = [taker.grad_fn for taker in node.outputs]
+    return all("BatchNorm" in taker.name() and taker.next_functions[1][0] is not None for taker in takers)
+
+
+def _cuts_of(groups: Sequence[ChannelGroup], chosen: Mapping[str, Sequence[int]]) -> dict[tuple[str, str], set[int]]:
+    """(layer, side) -> its channels to remove, all numbered as before any is gone."""
+    cuts: dict[tuple[str, str], set[int]] = {}
+    for group in groups:
+        going = set(chosen.get(group.name, ()))
+        for member in group.members:
+            indices = {i for i, channel in zip(member.indices, member.channels, strict=True) if channel in going}
+            if indices:
+                cuts.setdefault((member.layer, member.side), set()).update(indices)
+    return cuts
+
+
+def _cut(module: nn.Module, side: str, indices: Sequence[int]) -> None:
+    pruner = _pruner(module)
+    prune = pruner.prune_out_channels if side == "out" else pruner.prune_in_channels
+    prune(module, indices)
+
+
+@torch.no_grad()
+def _mask(module: nn.Module, indices: Sequence[int]) -> None:
+    """Make a layer read zeros from these inputs."""
+    if isinstance(module, PadShortcut):
+        module.source[torch.isin(module.source, torch.tensor(indices))] = -1
+    elif isinstance(module, (nn.Conv2d, nn.Linear)):
+        module.weight[:, indices] = 0
+
+
+@torch.no_grad()
+def _agree(narrow: nn.Module, masked: nn.Module, example_NCHW: Tensor) -> bool:
+    noise = torch.Generator().manual_seed(0)
+    image_NCHW = torch.randn(example_NCHW.shape, generator=noise, dtype=example_NCHW.dtype)
+    expected_NK = masked(image_NCHW)
+    try:
+        difference_NK = narrow(image_NCHW) - expected_NK
+    except RuntimeError:  # shapes that do not fit each other
+        return False
+    return bool(difference_NK.abs().max() <= TOLERANCE * expected_NK.abs().max())

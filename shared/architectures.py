@@ -36,6 +36,7 @@ class Architecture:
             holds its weights already. Raises ConfigError where there are none.
         image_size, mean, std: the usual input; mean and std are None where nobody said.
         class_names: one a class, or empty.
+        base: the name that builds it before a channel table is applied; a saved model's is another than its own.
         arrives_trained: whether ``build`` may return trained weights (a user's factory).
     """
 
@@ -46,7 +47,12 @@ class Architecture:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] = ()
+    base: str = ""
     arrives_trained: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.base:
+            object.__setattr__(self, "base", self.name)
 
 
 def find_architecture(name: str) -> Architecture:
@@ -162,7 +168,8 @@ def _user_file(path: Path, factory_name: str) -> Architecture:
     if not path.is_file():
         raise ConfigError(f"there is no file {path} to take {factory_name!r} from")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)  # dataclasses in the user's file look themselves up there
     spec.loader.exec_module(module)
@@ -212,6 +219,7 @@ def _saved_model(folder: Path) -> Architecture:
 
     return Architecture(
         name=str(folder.resolve()),
+        base=base.base,
         build=build,
         pretrained=pretrained,
         image_size=saved["image_size"],

@@ -11,7 +11,7 @@ import json
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -103,12 +103,16 @@ def context_settings(name: str) -> dict[str, Any]:
     return {"auto_envvar_prefix": name.upper().replace("-", "_"), "help_option_names": ["-h", "--help"]}
 
 
-def run_command(command: click.Command) -> int:
-    """Run a command on ``sys.argv`` and return its exit code; whatever goes wrong is one sentence on stderr."""
-    debug = "--debug" in sys.argv
+def run_command(command: click.Command, arguments: Sequence[str] | None = None) -> int:
+    """Run a command on ``sys.argv`` (or ``arguments``) and return its exit code.
+
+    Whatever goes wrong is one sentence on stderr.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments
     stop_on_signals()
     try:
-        result = command.main(standalone_mode=False)
+        result = command.main(arguments, command.name, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()

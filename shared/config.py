@@ -114,8 +114,9 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, source: str = "the 
         if inner := item.metadata.get("overlay"):
             arguments[item.name] = {name: coerced[name] for name in settings_of(inner) if name in coerced}
         elif item.metadata.get("nested"):
-            changes = {name: coerced[name] for name in settings_of(type(item.default)) if name in coerced}
-            arguments[item.name] = dataclasses.replace(item.default, **changes)
+            base: Any = item.default
+            changes = {name: coerced[name] for name in settings_of(type(base)) if name in coerced}
+            arguments[item.name] = dataclasses.replace(base, **changes)
         elif item.name in coerced:
             arguments[item.name] = coerced[item.name]
         elif item.default is MISSING and item.default_factory is MISSING:

@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -122,7 +123,7 @@ def load_digits(*, test: bool) -> tuple[Tensor, Tensor]:
         from sklearn.datasets import load_digits as sklearn_digits
     except ImportError as error:
         raise ConfigError("the digits need scikit-learn: pip install 'dreamdistill[demo]'") from error
-    data = sklearn_digits()
+    data: Any = sklearn_digits()
     part = slice(-DIGITS_TEST, None) if test else slice(None, -DIGITS_TEST)
     pixels = torch.from_numpy(data.images[part]) * (255 / 16)
     return pixels.round().to(torch.uint8), torch.from_numpy(data.target[part])
@@ -162,9 +163,9 @@ def _image_folder(spec: str) -> tuple[EvalSet, int]:
 
 
 def _tar_samples(path: str) -> Iterator[tuple[Image.Image, int]]:
-    import webdataset as wds
+    from webdataset.compat import WebDataset
 
-    for sample in wds.WebDataset(path, shardshuffle=False, nodesplitter=None):
+    for sample in WebDataset(path, shardshuffle=False, nodesplitter=None):
         data = next((sample[suffix] for suffix in ("png", "jpg", "jpeg") if suffix in sample), None)
         if data is None or "cls" not in sample:
             raise ConfigError(f"--eval {path}: sample {sample['__key__']} lacks its image (png, jpg) or its cls")

@@ -6,6 +6,7 @@ same whatever the loader. Both shuffle anew each epoch and can be put back to th
 
 from __future__ import annotations
 
+import importlib
 import io
 import random
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def make_loader(
 def dali_is_installed() -> bool:
     """Whether DALI really imports: the project called plain ``nvidia-dali`` is an empty decoy."""
     try:
-        import nvidia.dali.fn  # noqa: F401
+        importlib.import_module("nvidia.dali.fn")
     except ImportError:
         return False
     return True
@@ -100,13 +101,13 @@ class WebDatasetLoader:
         return -(-self.folder.num_samples // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        import webdataset as wds
+        from webdataset.compat import WebDataset
 
         rng = random.Random(f"{self.seed} {self.epoch}")
         tars = self.folder.files("tar")
         if self.shuffle:
             rng.shuffle(tars)
-        dataset = wds.WebDataset(tars, shardshuffle=False, nodesplitter=None)
+        dataset: Any = WebDataset(tars, shardshuffle=False, nodesplitter=None)
         if self.shuffle:
             dataset = dataset.shuffle(SHUFFLE_BUFFER, initial=SHUFFLE_BUFFER, rng=rng)
         samples: list[tuple[Tensor, np.ndarray, int]] = []
@@ -176,13 +177,15 @@ class DaliLoader:
         self.iterator = self._build(checkpoint=state["dali"][0])
 
     def _build(self, checkpoint: bytes | None) -> Any:
-        from nvidia.dali import fn, pipeline_def, types
-        from nvidia.dali.plugin.pytorch import DALIGenericIterator, LastBatchPolicy
-
+        # DALI makes its operators at run time, so a type checker knows none of them.
+        dali: Any = importlib.import_module("nvidia.dali")
+        plugin: Any = importlib.import_module("nvidia.dali.plugin.pytorch")
+        fn: Any = importlib.import_module("nvidia.dali.fn")
+        types = dali.types
         on_gpu = self.device.type == "cuda"
         grey = len(self.folder.manifest.teacher["mean"]) == 1
 
-        @pipeline_def(
+        @dali.pipeline_def(
             batch_size=self.batch_size,
             num_threads=self.threads,
             device_id=(self.device.index or 0) if on_gpu else None,
@@ -211,10 +214,10 @@ class DaliLoader:
             )
 
         pipe = pipeline(checkpoint=checkpoint) if checkpoint else pipeline()
-        return DALIGenericIterator(
+        return plugin.DALIGenericIterator(
             [pipe],
             ["image", "logits", "target"],
             reader_name="shards",
-            last_batch_policy=LastBatchPolicy.PARTIAL,
+            last_batch_policy=plugin.LastBatchPolicy.PARTIAL,
             auto_reset=True,
         )

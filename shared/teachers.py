@@ -80,7 +80,7 @@ class Teacher:
 
     Attributes:
         name, weights: as ``--teacher`` and ``--weights`` take them, paths made absolute.
-        architecture: the name a new network of the same shape is built by.
+        architecture: the name that builds such a network, before a channel table is applied.
         network: on its device, in eval mode, without gradients; logits (N, K) from (N, C, H, W).
         sha256: of the weights, whatever file format they came in.
         class_names: one a class, or empty if nobody said.
@@ -88,6 +88,7 @@ class Teacher:
 
     name: str
     weights: str | None
+    architecture: str
     network: nn.Module
     preprocessing: Preprocessing
     num_classes: int
@@ -136,19 +137,19 @@ def load_teacher(
     )
     # A fixed seed makes `--weights none` the same teacher in every stage; other weights replace what it drew.
     network = _build(architecture, num_classes, preprocessing.channels, seed=0)
+    file = Path(weights) if weights is not None and is_weights_file(weights) else None
     if weights != "none":
-        from_file = weights is not None and is_weights_file(weights)
-        state = read_weights(Path(weights)) if from_file else architecture.pretrained(weights)
+        state = read_weights(file) if file else architecture.pretrained(weights)
         if state is not None:
             fit_weights(network, state, name=name)
-        weights = str(Path(weights).resolve()) if from_file else weights
     network = network.to(device).eval().requires_grad_(False)
     outputs = count_outputs(network, preprocessing, name)
     if num_classes is not None and outputs != num_classes:
         raise ConfigError(f"{name} has {outputs} classes, but --num-classes says {num_classes}")
     return Teacher(
         name=architecture.name,
-        weights=weights,
+        weights=str(file.resolve()) if file else weights,
+        architecture=architecture.base,
         network=network,
         preprocessing=preprocessing,
         num_classes=outputs,
@@ -187,7 +188,7 @@ def reload_teacher(
 
 
 def new_student(name: str, *, num_classes: int, preprocessing: Preprocessing, seed: int) -> tuple[str, nn.Module]:
-    """A network of the named architecture with new weights, and the name in full.
+    """A network with new weights, of the named architecture, and the name that builds it (``Architecture.base``).
 
     Raises:
         ConfigError: the name is unknown, or it cannot take the teacher's images and classes.
@@ -203,7 +204,7 @@ def new_student(name: str, *, num_classes: int, preprocessing: Preprocessing, se
     outputs = count_outputs(network.eval(), preprocessing, name)
     if outputs != num_classes:
         raise ConfigError(f"student {name} has {outputs} classes and the teacher {num_classes}")
-    return architecture.name, network
+    return architecture.base, network
 
 
 def count_outputs(network: nn.Module, preprocessing: Preprocessing, name: str) -> int:

@@ -1,0 +1,172 @@
+"""``di-run``: the stages of a pipeline file in order, a report and a table at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..shared.commandline import context_settings, run_command, version_option
+from .plan import Pipeline, Stage, load_pipeline
+
+
+def run(pipeline: Pipeline) -> dict[str, Any]:
+    """Run every stage that is not done, write ``report.json`` and return it.
+
+    The report has ``teacher_top1``, ``NAME_top1`` of each distill and prune stage and ``NAME_macs_ratio`` (fractions
+    from 0 to 1), ``seconds``, ``networks`` (a row each) and ``stages`` (each one's own report).
+
+    Raises:
+        DreamError: a stage failed; what was done stays, and the next run goes on from there.
+    """
+    from ..shared.runtime import write_text
+
+    path = pipeline.out / "report.json"
+    before = json.loads(path.read_text())["stages"] if path.exists() else {}
+    stages: dict[str, Any] = {}
+    for stage in pipeline.stages:
+        print(f"{stage.name} ({stage.kind})", file=sys.stderr)
+        begun = time.monotonic()
+        result = dataclasses.asdict(_run_stage(stage))
+        entry = {"stage": stage.kind, "wall_seconds": round(time.monotonic() - begun, 3), "result": result}
+        stages[stage.name] = before[stage.name] if _same(before.get(stage.name), entry) else entry
+    report = _report(pipeline, stages)
+    write_text(path, json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _run_stage(stage: Stage) -> Any:
+    # Imported here, since they import torch.
+    from ..distill import stage as distill
+    from ..invert import stage as invert
+    from ..prune import stage as prune
+
+    return {"invert": invert, "distill": distill, "prune": prune}[stage.kind].run(stage.config)
+
+
+def _same(earlier: Any, entry: dict[str, Any]) -> bool:
+    """Whether a stage had nothing to do: its result is the earlier one but for the seconds, which stay the earlier."""
+    return earlier is not None and {**earlier["result"], "seconds": 0} == {**entry["result"], "seconds": 0}
+
+
+def _report(pipeline: Pipeline, stages: dict[str, Any]) -> dict[str, Any]:
+    from ..shared.cost import count_macs, paired_latency_ms
+
+    results = {name: entry["result"] for name, entry in stages.items()}
+    top1 = {"teacher": next((t for r in results.values() if (t := _teacher_top1(r)) is not None), None)}
+    top1 |= {s.name: _own_top1(results[s.name]) for s in pipeline.stages if s.kind != "invert"}
+    networks, example_NCHW = _networks(pipeline)
+    macs = {name: count_macs(network, example_NCHW) for name, network in networks.items()}
+    batch_NCHW = example_NCHW.expand(pipeline.latency_batch, -1, -1, -1).contiguous()
+    latency = dict(zip(networks, paired_latency_ms(list(networks.values()), batch_NCHW), strict=True))
+    return {
+        **{f"{name}_top1": top1.get(name) for name in networks},
+        **{f"{name}_macs_ratio": macs[name] / macs["teacher"] for name in networks if name != "teacher"},
+        "seconds": round(sum(entry["wall_seconds"] for entry in stages.values()), 3),
+        "latency_batch": pipeline.latency_batch,
+        "networks": [
+            {
+                "name": name,
+                "top1": top1.get(name),
+                "macs": macs[name],
+                "latency_ms": round(latency[name], 4),
+                "seconds": stages[name]["wall_seconds"] if name in stages else None,
+            }
+            for name in networks
+        ],
+        "stages": stages,
+    }
+
+
+def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
+    """Teacher first, then every network that the pipeline made, and one blank image."""
+    import torch
+
+    from ..shared.runtime import pick_device
+    from ..shared.shards import ShardFolder
+    from ..shared.teachers import load_teacher, reload_teacher
+
+    makers = [stage for stage in pipeline.stages if stage.kind != "invert"]
+    first = next(stage for stage in pipeline.stages)
+    folder = makers[0].config.shards if makers else first.config.out
+    device = pick_device(first.config.device)
+    teacher = reload_teacher(ShardFolder.open(folder).manifest.teacher, device=device)
+    networks = {"teacher": teacher.network}
+    networks |= {stage.name: load_teacher(str(stage.config.out), device=device).network for stage in makers}
+    size = teacher.preprocessing.image_size
+    return networks, torch.zeros(1, teacher.preprocessing.channels, size, size, device=device)
+
+
+def _teacher_top1(result: dict[str, Any]) -> float | None:
+    return result.get("teacher_top1", result.get("top1_before"))
+
+
+def _own_top1(result: dict[str, Any]) -> float | None:
+    return result.get("student_top1", result.get("top1_after"))
+
+
+def print_report(report: dict[str, Any], title: str) -> None:
+    """The networks as a table on stdout."""
+    table = Table(title=title, title_justify="left")
+    for column in ("network", "top-1", "MACs", f"ms a batch of {report['latency_batch']}", "seconds to make"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for row in report["networks"]:
+        table.add_row(
+            row["name"].replace("_", " "),
+            "" if row["top1"] is None else f"{100 * row['top1']:.2f} %",
+            f"{row['macs']:,}",
+            f"{row['latency_ms']:.3g}",
+            "" if row["seconds"] is None else f"{row['seconds']:.1f}",
+        )
+    Console().print(table)
+    images = ", ".join(
+        f"{name} {entry['result']['images']:,} images in {entry['wall_seconds']:.1f} s"
+        for name, entry in report["stages"].items()
+        if entry["stage"] == "invert"
+    )
+    Console().print(f"{images}; {report['seconds']:.0f} s in all", highlight=False)
+
+
+def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **changes: Any) -> None:
+    plan = load_pipeline(pipeline, {key: value for key, value in changes.items() if value is not None})
+    if dry_run_only:
+        steps = {stage.name: {"stage": stage.kind, "out": str(stage.config.out)} for stage in plan.stages}
+        click.echo(
+            json.dumps(steps) if as_json else "\n".join(f"{n}: {s['stage']} -> {s['out']}" for n, s in steps.items())
+        )
+        return
+    report = run(plan)
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        print_report(report, pipeline)
+
+
+command = click.Command(
+    "di-run",
+    help="Run the stages of a pipeline file (or a shipped one: quickstart, cifar10, imagenet), skipping what is done.",
+    callback=_main,
+    context_settings=context_settings("di-run"),
+    params=[
+        click.Argument(["pipeline"]),
+        click.Option(["--out"], type=click.Path(path_type=Path), help="folder for all results, in place of the file's"),
+        click.Option(["--seed"], type=int, help="seed of every stage, in place of the file's"),
+        click.Option(["--device"], help="auto, cpu, cuda or cuda:N"),
+        click.Option(["--overwrite/--no-overwrite"], default=None, help="run every stage anew"),
+        click.Option(["--dry-run", "dry_run_only"], is_flag=True, help="print the stages and stop"),
+        click.Option(["--json", "as_json"], is_flag=True, help="print the report on stdout as one JSON object"),
+        click.Option(["--debug"], is_flag=True, help="show the traceback of an error"),
+        version_option(),
+    ],
+)
+
+
+def main() -> None:
+    sys.exit(run_command(command))

@@ -1,0 +1,45 @@
+"""Iterative pruning: score, remove a part, score what is left, until the share is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from torch import Tensor, nn
+
+from ..shared.cost import num_filters
+from ..shared.widths import widths_of
+from .importance import gate_scores
+from .surgery import choose_channels, find_groups, remove_channels
+
+
+def prune_filters(
+    network: nn.Module,
+    ratio: float,
+    *,
+    steps: int,
+    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
+    example_NCHW: Tensor,
+    progress: Callable[[], None],
+) -> None:
+    """Remove a share of the convolution filters, in place; no training in between.
+
+    Args:
+        ratio: share of the filters to remove, above 0 and below 1; reached to within one group of tied channels,
+            unless that would leave some layer too narrow (:data:`~.surgery.MIN_SHARE`).
+        steps: equal parts to remove it in.
+        batches: gives the minibatches to score on, (N, C, H, W) and targets (N,), anew at each call.
+        example_NCHW: one image; only its shape matters.
+        progress: called after each step.
+
+    Raises:
+        ConfigError: the architecture cannot be pruned.
+    """
+    before = num_filters(network)
+    original = widths_of(network)
+    for step in range(1, steps + 1):
+        groups = find_groups(network, example_NCHW)
+        gates = gate_scores(network, batches())
+        to_remove = round(before * ratio * step / steps) - (before - num_filters(network))
+        chosen = choose_channels(groups, [group.scores(gates) for group in groups], to_remove, original=original)
+        remove_channels(network, groups, chosen, example_NCHW)
+        progress()

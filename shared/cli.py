@@ -1,0 +1,101 @@
+"""``di-shards``: look at a data set, check it, see it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .commandline import context_settings, print_result, run_command, version_option
+from .config import Setting, coerce
+from .errors import ConfigError, DreamError
+
+_FOLDER = click.Argument(["folder"], type=click.Path(path_type=Path), default=Path("shards"))
+
+
+def _json() -> click.Option:
+    return click.Option(["--json", "as_json"], is_flag=True, help="print one JSON object on stdout")
+
+
+def _debug() -> click.Option:
+    return click.Option(["--debug"], is_flag=True, help="show the traceback of an error")
+
+
+def _show(folder: Path, as_json: bool, debug: bool) -> None:
+    from .shards import ShardFolder
+
+    shards = ShardFolder.open(folder)
+    teacher, records = shards.manifest.teacher, list(shards.records.values())
+    agreement = sum(r.agreement * r.count for r in records) / shards.num_samples
+    summary: dict[str, Any] = {
+        "teacher": teacher["name"],
+        "classes": teacher["num_classes"],
+        "image_size": teacher["image_size"],
+        "recipes": ", ".join(item.recipe["name"] for item in shards.manifest.rounds),
+        "images": shards.num_samples,
+        "images_planned": shards.num_planned,
+        "shards": len(records),
+        "bytes": sum(r.bytes for r in records),
+        "agreement": agreement,
+        "worker_seconds": round(sum(r.seconds for r in records), 3),
+    }
+    for name in records[0].losses:
+        summary[f"loss_{name}"] = sum(r.losses.get(name, 0.0) for r in records) / len(records)
+    print_result(summary, as_json=as_json, title=str(folder))
+
+
+def _verify(folder: Path, as_json: bool, debug: bool) -> None:
+    from .shards import verify
+
+    problems = verify(folder)
+    if problems:
+        raise DreamError(f"{len(problems)} of the shards are not as they should be: {'; '.join(problems)}")
+    print_result({"folder": str(folder), "problems": 0}, as_json=as_json, title="di-shards verify")
+
+
+def _gallery(folder: Path, out: Path | None, columns: int, classes: str | None, as_json: bool, debug: bool) -> None:
+    from .gallery import write_gallery
+    from .shards import ShardFolder
+
+    if columns < 1:
+        raise ConfigError("--columns must be 1 or more")
+    chosen = coerce(Setting("classes", tuple[int, ...], None, "", ()), classes) if classes else None
+    path = out or folder / "gallery.png"
+    rows, images = write_gallery(ShardFolder.open(folder), path, columns=columns, classes=chosen)
+    print_result({"gallery": str(path), "classes": rows, "images": images}, as_json=as_json, title="di-shards gallery")
+
+
+command = click.Group(
+    "di-shards",
+    help="Look at a synthetic data set (FOLDER is shards/ unless given).",
+    params=[version_option()],
+    context_settings=context_settings("di-shards"),
+    commands=[
+        click.Command("show", callback=_show, params=[_FOLDER, _json(), _debug()], help="What is in it."),
+        click.Command(
+            "verify",
+            callback=_verify,
+            params=[_FOLDER, _json(), _debug()],
+            help="Check every shard against the size, sha256 and count it was written with.",
+        ),
+        click.Command(
+            "gallery",
+            callback=_gallery,
+            params=[
+                _FOLDER,
+                click.Option(["--out"], type=click.Path(path_type=Path), help="PNG to write [FOLDER/gallery.png]"),
+                click.Option(["--columns"], type=int, default=10, show_default=True, help="images a class"),
+                click.Option(["--classes"], help="classes to show, separated by commas [all]"),
+                _json(),
+                _debug(),
+            ],
+            help="Write a PNG contact sheet with a row a class.",
+        ),
+    ],
+)
+
+
+def main() -> None:
+    sys.exit(run_command(command))

@@ -1,0 +1,50 @@
+"""A contact sheet of a shard folder: a row a class."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from .errors import ConfigError
+from .runtime import write_bytes
+from .shards import ShardFolder
+
+GAP = 2  # pixels between images
+MIN_SIDE = 32  # pixels; smaller images are enlarged by a whole factor, without smoothing
+
+
+def write_gallery(folder: ShardFolder, path: Path, *, columns: int, classes: tuple[int, ...] | None) -> tuple[int, int]:
+    """Write a PNG with the first ``columns`` images of each class, in the classes' order, and return (rows, images).
+
+    Args:
+        classes: rows to show; None shows every class that has images.
+
+    Raises:
+        ConfigError: no image is of these classes, or the file cannot be written.
+    """
+    rows: dict[int, list[Image.Image]] = {}
+    wanted = None if classes is None else set(classes)
+    for number in folder.records:
+        for sample in folder.samples(number):
+            row = rows.setdefault(sample.target, []) if wanted is None or sample.target in wanted else None
+            if row is not None and len(row) < columns:
+                row.append(Image.open(io.BytesIO(sample.image)).convert("RGB"))
+    if not rows:
+        raise ConfigError(f"{folder.path} has no images of these classes")
+    side = folder.manifest.teacher["image_size"]
+    side *= -(-MIN_SIDE // side)
+    width = max(len(row) for row in rows.values())
+    sheet = Image.new("RGB", (width * (side + GAP) + GAP, len(rows) * (side + GAP) + GAP), "white")
+    for y, target in enumerate(sorted(rows)):
+        for x, image in enumerate(rows[target]):
+            place = (GAP + x * (side + GAP), GAP + y * (side + GAP))
+            sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), place)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    try:
+        write_bytes(path, buffer.getvalue())
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    return len(rows), sum(map(len, rows.values()))
