@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..shared.precision import at_least_float32
 from .recipe import Recipe
 from .statistics import BatchNormTaps
 
@@ -42,8 +43,8 @@ def competition(teacher_NK: Tensor, student_NK: Tensor, temperature: float) -> T
     released code has the KLs the other way round and clamps probabilities at 0.01, which leaves no gradient with
     many classes; log-softmax needs no clamp.
     """
-    log_t = F.log_softmax(teacher_NK.float() / temperature, dim=1)
-    log_s = F.log_softmax(student_NK.float() / temperature, dim=1)
+    log_t = F.log_softmax(at_least_float32(teacher_NK) / temperature, dim=1)
+    log_s = F.log_softmax(at_least_float32(student_NK) / temperature, dim=1)
     log_m = torch.logaddexp(log_t, log_s) - math.log(2)
     js_N = 0.5 * (log_t.exp() * (log_t - log_m) + log_s.exp() * (log_s - log_m)).sum(1)
     return 1 - js_N.mean() / math.log(2)
@@ -78,7 +79,7 @@ class Objective:
         with torch.autocast(x_NCHW.device.type, torch.bfloat16, enabled=x_NCHW.device.type == "cuda"):
             logits_NK = self.network(view_NCHW)
             student_NK = self.student(view_NCHW) if self.student is not None and recipe.alpha_compete else None
-        logits_NK = logits_NK.float()
+        logits_NK = at_least_float32(logits_NK)
         terms: dict[str, Tensor] = {}
         if recipe.alpha_class:
             terms["class"] = F.cross_entropy(logits_NK, targets_N)

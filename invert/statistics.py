@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..shared.precision import at_least_float32
+
 
 def batchnorm_layers(network: nn.Module) -> list[_BatchNorm]:
     """The BatchNorm layers that keep running statistics, in the order of definition (timm's subclasses too)."""
@@ -19,12 +21,12 @@ def statistics_distance(x: Tensor, running_mean_C: Tensor, running_var_C: Tensor
     """One layer's term of R_feature: ``||mean(x) - running_mean||_2 + ||var(x) - running_var||_2`` (a scalar).
 
     Mean and biased variance run over all but the channels (Yin et al. 2020, eq. 4). ``x`` is the layer's input,
-    (N, C, ...); statistics are float32 whatever the type of ``x``.
+    (N, C, ...); statistics are float32 where ``x`` is a half format.
     """
     dims = [dim for dim in range(x.ndim) if dim != 1]
-    var_C, mean_C = torch.var_mean(x.float(), dims, correction=0)
-    mean_norm = torch.linalg.vector_norm(mean_C - running_mean_C.float())
-    return mean_norm + torch.linalg.vector_norm(var_C - running_var_C.float())
+    var_C, mean_C = torch.var_mean(at_least_float32(x), dims, correction=0)
+    mean_norm = torch.linalg.vector_norm(mean_C - running_mean_C)
+    return mean_norm + torch.linalg.vector_norm(var_C - running_var_C)
 
 
 class BatchNormTaps:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from ..shared.cost import num_filters
 from ..shared.widths import widths_of
 from .importance import gate_scores
-from .surgery import choose_channels, find_groups, remove_channels
+from .selection import choose_channels
+from .surgery import find_groups, remove_channels
 
 
 def prune_filters(
@@ -25,7 +26,7 @@ def prune_filters(
 
     Args:
         ratio: share of the filters to remove, above 0 and below 1; reached to within one group of tied channels,
-            unless that would leave some layer too narrow (:data:`~.surgery.MIN_SHARE`).
+            unless that would leave some layer too narrow (:data:`~.selection.MIN_SHARE`).
         steps: equal parts to remove it in.
         batches: gives the minibatches to score on, (N, C, H, W) and targets (N,), anew at each call.
         example_NCHW: one image; only its shape matters.

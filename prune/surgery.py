@@ -8,7 +8,6 @@ the channels the network must compute what it computes with zeros where they wer
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from torch_pruning.ops import OPTYPE, module2type
 
 from ..shared.errors import ConfigError
 from ..shared.networks import PadShortcut
-from ..shared.widths import Widths, apply_widths, widths_of
+from ..shared.widths import apply_widths, widths_of
 
-MIN_SHARE = 0.1  # of its first channels that every layer keeps: a layer of one or two channels stops learning
 TOLERANCE = 1e-3  # of the largest logit; float32 sums in another order differ by far less, a wrong channel by more
 _REFUSAL = "this architecture cannot be pruned ({reason}); distil it into a smaller student with di-distill instead"
 # What the graph has between layers, and what has no width of its own.
@@ -108,40 +106,6 @@ def find_groups(network: nn.Module, example_NCHW: Tensor) -> list[ChannelGroup]:
     if not groups:
         raise ConfigError(_REFUSAL.format(reason="every channel is tied to a layer of a kind that cannot be narrowed"))
     return groups
-
-
-def choose_channels(
-    groups: Sequence[ChannelGroup], scores: Sequence[Tensor], num_filters: int, *, original: Widths
-) -> dict[str, list[int]]:
-    """The least important channels of all groups together that hold ``num_filters`` convolution filters.
-
-    It stops where the number is nearest, so it is met within half of the last channel's filters, unless too few
-    channels may go: a group keeps :data:`MIN_SHARE` of what its first convolution had in ``original``, and at least 1.
-
-    Args:
-        scores: for each group (C,), the lower the sooner removed.
-        original: the channel table of the network before any pruning.
-
-    Returns:
-        Name of the group -> its channels to remove.
-    """
-    ranked = sorted(
-        (score, index, channel)
-        for index, group_scores in enumerate(scores)
-        for channel, score in enumerate(group_scores.tolist())
-    )
-    filters = [group.filters().tolist() for group in groups]
-    spare = [group.num_channels - max(1, math.ceil(MIN_SHARE * original[group.name][0])) for group in groups]
-    chosen: dict[str, list[int]] = {}
-    missing = num_filters
-    for _, index, channel in ranked:
-        if 2 * missing < filters[index][channel]:  # one more would end farther off
-            break
-        if spare[index] > 0:
-            chosen.setdefault(groups[index].name, []).append(channel)
-            spare[index] -= 1
-            missing -= filters[index][channel]
-    return chosen
 
 
 def remove_channels(

@@ -219,7 +219,7 @@ def count_outputs(network: nn.Module, preprocessing: Preprocessing, name: str) -
     try:
         with torch.no_grad():
             logits_NK = network(blank)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # a network checks its input as it likes
         raise ConfigError(
             f"{name} does not take {size}x{size} images of {preprocessing.channels} channels:"
             f" {' '.join(str(error).split())[:160]}; check --image-size, --mean and --std"

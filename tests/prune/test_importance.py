@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dreamdistill.prune.importance import gate_scores
-from dreamdistill.shared.errors import DreamError
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dreamdistill.prune.importance import gate_scores
+from dreamdistill.shared.errors import DreamError
 
 Batches = list[tuple[Tensor, Tensor]]
 

@@ -9,12 +9,13 @@ from functools import partial
 import pytest
 import torch
 import torchvision
+from torch import Tensor, nn
+
 from dreamdistill.prune.importance import gate_scores
+from dreamdistill.prune.selection import MIN_SHARE, choose_channels
 from dreamdistill.prune.surgery import (
-    MIN_SHARE,
     ChannelGroup,
     Member,
-    choose_channels,
     find_groups,
     remove_channels,
 )
@@ -22,7 +23,6 @@ from dreamdistill.shared.cost import num_filters
 from dreamdistill.shared.errors import ConfigError
 from dreamdistill.shared.networks import NETWORKS, PadShortcut
 from dreamdistill.shared.widths import apply_widths, widths_of
-from torch import Tensor, nn
 
 
 def own(name: str, in_channels: int = 3) -> nn.Module:

@@ -4,8 +4,9 @@ import time
 
 import pytest
 import torch
-from dreamdistill.shared import cost
 from torch import Tensor, nn
+
+from dreamdistill.shared import cost
 
 
 def small_network() -> nn.Module:

@@ -1,0 +1,111 @@
+"""Fixtures of several folders: the commands called in this process, and a small real shard folder."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from dreamdistill.shared.commandline import run_command
+
+MODULES = {
+    "di-invert": "dreamdistill.invert.cli",
+    "di-distill": "dreamdistill.distill.cli",
+    "di-prune": "dreamdistill.prune.cli",
+    "di-run": "dreamdistill.pipelines.run",
+    "di-shards": "dreamdistill.shared.cli",
+}
+
+
+class Result(NamedTuple):
+    """What a command left: its exit code and its output."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def call(name: str, *arguments: object) -> int:
+    """Run a command of ours by its name, and return its exit code."""
+    return run_command(importlib.import_module(MODULES[name]).command, [str(a) for a in arguments])
+
+
+@contextlib.contextmanager
+def process_put_back() -> Iterator[None]:
+    """Commands set a signal handler, torch's threads and determinism for the whole process: put them back.
+
+    A developer's own ``DI_INVERT_...`` variables must not reach the commands under test.
+    """
+    handler, threads, cudnn = signal.getsignal(signal.SIGTERM), torch.get_num_threads(), torch.backends.cudnn
+    flags = cudnn.benchmark, cudnn.deterministic
+    with pytest.MonkeyPatch.context() as environment:
+        for variable in [name for name in os.environ if name.startswith("DI_")]:
+            environment.delenv(variable)
+        environment.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the commands set it, if it is not set
+        yield
+    signal.signal(signal.SIGTERM, handler)
+    torch.set_num_threads(threads)
+    cudnn.benchmark, cudnn.deterministic = flags
+
+
+@pytest.fixture(autouse=True)
+def _process_put_back() -> Iterator[None]:
+    with process_put_back():
+        yield
+
+
+@pytest.fixture
+def di(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """``di("di-invert", "--steps", 2)`` runs a command in this process: (code, stdout, stderr), workers' included."""
+
+    def run(name: str, *arguments: object) -> Result:
+        capfd.readouterr()
+        return Result(call(name, *arguments), *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def fails(di: Callable[..., Result]) -> Callable[..., str]:
+    """``fails("di-prune", "--ratio", 1.2, code=2, says=["--ratio"])`` runs a command that must fail as all should.
+
+    With that exit code, nothing on stdout, no traceback, and one line of error at the end of stderr (the only line,
+    if it was refused before any work) that holds the words given, whatever their case. Returns stderr.
+    """
+
+    def check(name: str, *arguments: object, code: int, says: list[str]) -> str:
+        result = di(name, *arguments)
+        lines = result.stderr.splitlines()
+        assert result.code == code, result.stderr
+        assert result.stdout == ""
+        assert "Traceback" not in result.stderr
+        assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+        assert "--debug" not in lines[-1], "a sentence for a bug of ours, not one that says what to do"
+        assert code != 2 or len(lines) == 1
+        assert not [word for word in says if word.lower() not in lines[-1].lower()], lines[-1]
+        return result.stderr
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def made_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards of 20 images of the shipped digits teacher, made once. Not to be changed: see ``shards``."""
+    folder = tmp_path_factory.mktemp("made") / "shards"
+    options = ["--teacher", "digits_cnn", "--images", 40, "--shard-size", 20, "--steps", 3, "--workers", 1]
+    with process_put_back():
+        assert call("di-invert", *options, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture
+def shards(made_shards: Path, tmp_path: Path) -> Path:
+    """A copy of the small shard folder, to do with what one likes."""
+    return shutil.copytree(made_shards, tmp_path / "shards")

@@ -1,0 +1,372 @@
+"""What is asked for cannot be done: exit code 2, one sentence that says what to do, and nothing written."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from dreamdistill.shared.teachers import Preprocessing, new_student
+from PIL import Image
+
+Di = Callable[..., tuple[int, str, str]]
+Fails = Callable[..., str]
+
+DIGITS = Preprocessing(mean=(0.305,), std=(0.376,), image_size=8)
+TINY = ["--images", 4, "--shard-size", 4, "--steps", 2, "--workers", 1]
+QUICK = ["--epochs", 1, "--batch-size", 20]
+GREY_8PX = ["--mean", 0.5, "--std", 0.5, "--image-size", 8]
+USERS_FILE = """
+from torch import nn
+
+def no_batchnorm():
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 10))
+
+def five_classes():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 5))
+"""
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def users_file(tmp_path: Path) -> Path:
+    path = tmp_path / "users_networks.py"
+    path.write_text(USERS_FILE)
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def save_digits(path: Path, name: str, *, seed: int) -> Path:
+    """Weights of a new digits network."""
+    _, network = new_student(name, num_classes=10, preprocessing=DIGITS, seed=seed)
+    safetensors.torch.save_file(network.state_dict(), path)
+    return path
+
+
+# Names, options, numbers
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "meant"),
+    [
+        ("--teacher", "resnet5O", "'resnet50'"),
+        ("--teacher", "digit_cnn", "'digits_cnn'"),
+        ("--recipe", "cifar10-deepinversio", "'cifar10-deepinversion'"),
+        ("--format", "jpgg", "'jpg'"),
+    ],
+)
+def test_unknown_name(fails: Fails, out: Path, option: str, name: str, meant: str) -> None:
+    teacher = [] if option == "--teacher" else ["--teacher", "digits_cnn"]
+    fails("di-invert", *teacher, option, name, *TINY, "--out", out, code=2, says=[repr(name), meant])
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--images", 0], ["--images", "1 or more"]),
+        (["--steps", -1], ["--steps", "0 or more"]),
+        (["--steps", "many"], ["--steps", "whole number", "'many'"]),
+        (["--classes", "3,12"], ["--classes", "0..9"]),
+        (["--std", 0], ["--std", "above 0"]),
+        (["--mean", "0.5,0.5"], ["--mean", "--std"]),
+        (["--device", "cuda:99"], ["cuda:99", "--device auto"]),
+        (["--alpha-compete", 1], ["--alpha-compete", "--student"]),
+        (["--append", "--overwrite"], ["--append", "--overwrite"]),
+    ],
+)
+def test_impossible_inversion(fails: Fails, out: Path, options: list[object], says: list[str]) -> None:
+    fails("di-invert", "--teacher", "digits_cnn", *TINY, *options, "--out", out, code=2, says=says)
+    assert not out.exists()
+
+
+def test_no_teacher(fails: Fails, out: Path) -> None:
+    fails("di-invert", "--out", out, code=2, says=["--teacher is required"])
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("ratio", [1.2, 1, 0, -0.3])
+def test_pruning_ratio(fails: Fails, made_shards: Path, out: Path, ratio: float) -> None:
+    fails("di-prune", "--shards", made_shards, "--ratio", ratio, "--out", out, code=2, says=["--ratio", str(ratio)])
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("stpes: 2", ["'stpes'", "options.yaml", "did you mean 'steps'"]),
+        ("alpha-featur: 2", ["alpha", "did you mean 'alpha_feature'"]),
+        ("steps: [1, x]", ["--steps", "whole number"]),
+        ("steps: {", ["options.yaml", "not valid YAML"]),
+        ("just words", ["options.yaml", "option: value"]),
+    ],
+)
+def test_config_file(fails: Fails, tmp_path: Path, out: Path, text: str, says: list[str]) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text(text)
+    fails("di-invert", "--teacher", "digits_cnn", "--config", file, "--out", out, code=2, says=says)
+    assert not out.exists()
+
+
+def test_missing_config_file(fails: Fails, tmp_path: Path, out: Path) -> None:
+    missing = tmp_path / "options.yaml"
+    fails("di-invert", "--teacher", "digits_cnn", "--config", missing, "--out", out, code=2, says=[str(missing)])
+    assert not out.exists()
+
+
+STAGE = "{stage: invert, teacher: digits_cnn, images: 4, steps: 2}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"sede: 1\nstages:\n  dreams: {STAGE}", ["'sede'", "pipeline.yaml", "did you mean 'seed'"]),
+        (f"stages:\n  dreams: {STAGE[:-1]}, stpes: 2}}", ["'stpes'", "'dreams'", "did you mean 'steps'"]),
+        ("stages:\n  dreams: {stage: invrt}", ["'dreams'", "invert, distill, prune"]),
+        (f"stags:\n  dreams: {STAGE}", ["pipeline.yaml", "'stages:'"]),
+        (f"latency_batch: many\nstages:\n  dreams: {STAGE}", ["latency_batch", "whole number", "'many'"]),
+    ],
+)
+def test_pipeline_file(fails: Fails, tmp_path: Path, out: Path, text: str, says: list[str]) -> None:
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(text)
+    fails("di-run", file, "--out", out, code=2, says=says)
+    assert not out.exists()
+
+
+def test_unknown_pipeline(fails: Fails) -> None:
+    fails("di-run", "quickstrat", code=2, says=["'quickstrat'", "did you mean 'quickstart'"])
+
+
+# Weights and networks
+
+
+def test_weights_of_another_network(fails: Fails, tmp_path: Path, out: Path) -> None:
+    weights = save_digits(tmp_path / "small.safetensors", "digits_cnn_small", seed=0)
+    says = ["do not fit digits_cnn", "conv1.weight", "--weights"]
+    fails("di-invert", "--teacher", "digits_cnn", "--weights", weights, *TINY, "--out", out, code=2, says=says)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+@pytest.mark.parametrize("data", [b"", b"hello, these are no weights", b"\x80\x02weights", b"\x10" * 100])
+def test_file_that_holds_no_weights(fails: Fails, tmp_path: Path, out: Path, name: str, data: bytes) -> None:
+    weights = tmp_path / name
+    weights.write_bytes(data)
+    command = ["di-invert", "--teacher", "digits_cnn", "--weights", weights, *TINY, "--out", out]
+    fails(*command, code=2, says=[str(weights), "cannot be read as weights"])
+    assert not out.exists()
+
+
+def test_torch_file_that_holds_no_state_dict(fails: Fails, tmp_path: Path, out: Path) -> None:
+    weights = tmp_path / "w.pth"
+    torch.save([1, 2, 3], weights)
+    command = ["di-invert", "--teacher", "digits_cnn", "--weights", weights, *TINY, "--out", out]
+    fails(*command, code=2, says=[str(weights), "no state dict"])
+    assert not out.exists()
+
+
+def test_missing_weights(fails: Fails, tmp_path: Path, out: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    command = ["di-invert", "--teacher", "digits_cnn", "--weights", weights, *TINY, "--out", out]
+    fails(*command, code=2, says=["no weights file", str(weights)])
+    assert not out.exists()
+
+
+def test_class_count_of_the_teacher(fails: Fails, out: Path) -> None:
+    command = ["di-invert", "--teacher", "digits_cnn", "--num-classes", 7, *TINY, "--out", out]
+    fails(*command, code=2, says=["do not fit digits_cnn", "(10, 48)", "(7, 48)", "--num-classes"])
+    assert not out.exists()
+
+
+def test_class_count_of_the_student(fails: Fails, users_file: Path, made_shards: Path, out: Path) -> None:
+    student = f"{users_file}:five_classes"
+    command = ["di-distill", "--shards", made_shards, "--student", student, *QUICK, "--out", out]
+    fails(*command, code=2, says=["five_classes", "5 classes", "10"])
+    assert not out.exists()
+
+
+def test_teacher_without_batchnorm(di: Di, fails: Fails, users_file: Path, out: Path) -> None:
+    command = ["di-invert", "--teacher", f"{users_file}:no_batchnorm", *GREY_8PX, *TINY, "--out", out]
+    fails(*command, code=2, says=["no_batchnorm", "no BatchNorm", "--recipe cifar10-deepdream", "still work"])
+    assert not out.exists()
+
+    for number, works in enumerate((["--recipe", "cifar10-deepdream"], ["--recipe", "noise"], ["--alpha-feature", 0])):
+        code, _, stderr = di(*command[:-1], out / str(number), *works)
+        assert code == 0, stderr
+        assert di("di-shards", "verify", out / str(number))[0] == 0
+
+
+def test_image_size_that_the_teacher_does_not_take(fails: Fails, users_file: Path, out: Path) -> None:
+    command = ["di-invert", "--teacher", f"{users_file}:no_batchnorm", *GREY_8PX, "--image-size", 9, "--out", out]
+    fails(*command, code=2, says=["does not take 9x9 images", "--image-size"])
+    assert not out.exists()
+
+
+def test_function_that_the_users_file_lacks(fails: Fails, users_file: Path, out: Path) -> None:
+    command = ["di-invert", "--teacher", f"{users_file}:no_batchnrom", *GREY_8PX, *TINY, "--out", out]
+    fails(*command, code=2, says=["'no_batchnrom'", "did you mean 'no_batchnorm'"])
+    assert not out.exists()
+
+
+def test_shards_of_another_teacher(fails: Fails, tmp_path: Path, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = save_digits(tmp_path / "other.safetensors", "digits_cnn", seed=1)
+    monkeypatch.chdir(tmp_path)  # to read shards/ and write runs/, as the commands do by themselves
+    before = contents(shards)
+    for command in ("di-prune", "di-distill"):
+        fails(command, "--weights", weights, code=2, says=["not the teacher of these shards", "sha256", "--weights"])
+    assert not Path("runs").exists()
+
+    says = ["another teacher", "--out", "--overwrite"]
+    fails("di-invert", "--teacher", "digits_cnn", "--weights", weights, *TINY, code=2, says=says)
+    assert contents(shards) == before
+
+
+# Folders
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["missing", "empty"])
+@pytest.mark.parametrize("command", ["di-distill", "di-prune", "show", "verify", "gallery"])
+def test_no_shards(fails: Fails, tmp_path: Path, out: Path, command: str, there: bool) -> None:
+    folder = tmp_path / "nothing"
+    if there:
+        folder.mkdir()
+    options = [command, "--shards", folder, "--out", out] if command[:3] == "di-" else ["di-shards", command, folder]
+    state = "is empty" if there else "does not exist"
+    fails(*options, code=2, says=[str(folder), state, "di-invert --teacher NAME"])
+    assert not out.exists()
+    assert folder.exists() == there
+    assert not there or not list(folder.iterdir())
+
+
+def test_output_folder_that_is_a_file(fails: Fails, made_shards: Path, out: Path) -> None:
+    out.write_text("precious")
+    fails("di-invert", "--teacher", "digits_cnn", *TINY, "--out", out, code=2, says=[str(out), "cannot make"])
+    fails("di-distill", "--shards", made_shards, "--out", out, code=2, says=[str(out), "cannot make"])
+    assert out.read_text() == "precious"
+
+
+def test_shard_folder_of_another_recipe(di: Di, fails: Fails, shards: Path) -> None:
+    command = ["di-invert", "--teacher", "digits_cnn", "--images", 40, "--shard-size", 20, "--workers", 1]
+    before = contents(shards)
+    written = (shards / "000000.tar").stat().st_mtime_ns
+
+    says = ["another recipe", "steps", "--append", "--overwrite"]
+    fails(*command, "--steps", 4, "--out", shards, code=2, says=says)
+    fails(*command, "--steps", 3, "--images", 44, "--out", shards, code=2, says=["images", "--append", "--overwrite"])
+    assert contents(shards) == before
+
+    assert di(*command, "--steps", 3, "--out", shards)[0] == 0  # the same again: nothing to do
+    assert contents(shards) == before
+    assert (shards / "000000.tar").stat().st_mtime_ns == written
+
+    append = [*command, "--steps", 4, "--images", 20, "--out", shards, "--append"]
+    for _ in range(2):  # the second time there is nothing to do
+        assert di(*append)[0] == 0
+        after = contents(shards)
+        rounds = json.loads(after["manifest.json"])["rounds"]
+        assert [(r["recipe"]["steps"], r["first_shard"], r["images"]) for r in rounds] == [([3], 0, 40), ([4], 2, 20)]
+        assert {name: after[name] for name in before if name[0] == "0"} == {
+            name: data for name, data in before.items() if name[0] == "0"
+        }
+        assert json.loads(after["_info.json"])["splits"]["train"]["num_samples"] == 60
+        assert di("di-shards", "verify", shards)[0] == 0
+
+    (shards / "notes.txt").write_text("the user's own")
+    assert di(*command, "--steps", 4, "--images", 4, "--out", shards, "--overwrite")[0] == 0
+    after = contents(shards)
+    assert sorted(after) == ["000000.idx", "000000.json", "000000.tar", "_info.json", "manifest.json", "notes.txt"]
+    assert [r["images"] for r in json.loads(after["manifest.json"])["rounds"]] == [4]
+
+
+def test_result_folder_of_other_settings(di: Di, fails: Fails, made_shards: Path, out: Path) -> None:
+    command = ["di-distill", "--shards", made_shards, *QUICK, "--loader", "webdataset", "--out", out]
+    assert di(*command)[0] == 0
+    before = contents(out)
+
+    says = [str(out), "other settings", "--overwrite"]
+    fails(*command, "--lr", 0.2, code=2, says=says)
+    fails("di-prune", "--shards", made_shards, "--out", out, code=2, says=says)
+    assert contents(out) == before
+
+    assert di(*command)[0] == 0  # the same again: nothing to do
+    assert contents(out) == before
+
+    assert di(*command, "--lr", 0.2, "--overwrite")[0] == 0
+    assert contents(out)["model.safetensors"] != before["model.safetensors"]
+
+
+# Loader and evaluation set
+
+
+@pytest.fixture
+def no_dali(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("nvidia.dali", "nvidia.dali.fn"):
+        monkeypatch.setitem(sys.modules, module, None)  # type: ignore[arg-type]  # makes its import fail
+
+
+@pytest.mark.usefixtures("no_dali")
+def test_dali_is_not_installed(di: Di, fails: Fails, made_shards: Path, out: Path) -> None:
+    for name in ("di-distill", "di-prune"):
+        command = [name, "--shards", made_shards, *QUICK, "--out", out / name]
+        fails(*command, "--loader", "dali", code=2, says=["dreamdistill[dali]", "--loader webdataset"])
+        assert not (out / name).exists()
+
+    code, _, stderr = di("di-distill", "--shards", made_shards, *QUICK, "--out", out)  # --loader auto
+    assert code == 0, stderr
+    assert (out / "report.json").exists()
+
+
+@pytest.fixture(params=["di-distill", "di-prune"])
+def evaluated(request: pytest.FixtureRequest, made_shards: Path, out: Path) -> list[object]:
+    """A command that lacks the evaluation set alone."""
+    return [request.param, "--shards", made_shards, *QUICK, "--out", out, "--eval"]
+
+
+def test_image_folder_of_other_classes(fails: Fails, tmp_path: Path, evaluated: list[object], out: Path) -> None:
+    for name in "abc":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "photos" / name / "1.png")
+    fails(*evaluated, tmp_path / "photos", code=2, says=["photos", "3 classes", "10"])
+    assert not out.exists()
+
+
+def test_tar_of_other_classes(fails: Fails, tmp_path: Path, evaluated: list[object], out: Path) -> None:
+    image = io.BytesIO()
+    Image.new("L", (8, 8)).save(image, "PNG")
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for key, label in (("000", 3), ("001", 12)):
+            for suffix, data in (("png", image.getvalue()), ("cls", str(label).encode())):
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    fails(*evaluated, tmp_path / "photos.tar", code=2, says=["photos.tar", "label 12", "10 classes"])
+    assert not out.exists()
+
+
+def test_file_that_is_no_tar(fails: Fails, tmp_path: Path, evaluated: list[object], out: Path) -> None:
+    (tmp_path / "photos.tar").write_bytes(b"no tar at all" * 100)
+    fails(*evaluated, tmp_path / "photos.tar", code=2, says=["photos.tar"])
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("spec", ["photos", "torchvision:CIFAR11:here", "torchvision:CIFAR10", "digit"])
+def test_no_evaluation_set(
+    fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated: list[object], out: Path, spec: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fails(*evaluated, spec, code=2, says=[f"--eval {spec}"])
+    assert not out.exists()
