@@ -55,6 +55,8 @@ def plan(config: InvertConfig) -> InvertPlan:
     Raises:
         ConfigError: it does not fit together, or the folder holds another recipe's or another teacher's images.
     """
+    if config.out.exists() and not config.out.is_dir():
+        raise ConfigError(f"cannot make the folder {config.out}: there is a file of that name")
     device = pick_device(config.device)
     teacher = load_teacher(
         config.teacher,

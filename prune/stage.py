@@ -166,8 +166,10 @@ def _make(
 @torch.no_grad()
 def _check_saved(config: PruneConfig, network: nn.Module, example_NCHW: Tensor) -> None:
     """What was saved must be what was trained: the channel table has to say all that surgery changed."""
-    again = load_teacher(str(config.out), device=example_NCHW.device).network
-    if not torch.equal(again(example_NCHW), network.eval()(example_NCHW)):
+    again_NK = load_teacher(str(config.out), device=example_NCHW.device).network(example_NCHW)
+    trained_NK = network.eval()(example_NCHW)
+    # Not the same bits: the trained network's weights lie in another memory order, so sums run in another.
+    if (again_NK - trained_NK).abs().max() > 1e-3 * trained_NK.abs().max():
         (config.out / MODEL_JSON).unlink()
         raise DreamError("the pruned network does not load as it was saved; please report this architecture")
 

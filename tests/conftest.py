@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+
 from dreamdistill.shared.commandline import run_command
 
 MODULES = {

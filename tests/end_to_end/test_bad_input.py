@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from dreamdistill.shared.teachers import Preprocessing, new_student
 from PIL import Image
+
+from dreamdistill.shared.teachers import Preprocessing, new_student
 
 Di = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]
@@ -192,11 +193,16 @@ def test_class_count_of_the_teacher(fails: Fails, out: Path) -> None:
     assert not out.exists()
 
 
-def test_class_count_of_the_student(fails: Fails, users_file: Path, made_shards: Path, out: Path) -> None:
-    student = f"{users_file}:five_classes"
-    command = ["di-distill", "--shards", made_shards, "--student", student, *QUICK, "--out", out]
-    fails(*command, code=2, says=["five_classes", "5 classes", "10"])
+def test_class_count_of_the_student(di: Di, fails: Fails, users_file: Path, made_shards: Path, out: Path) -> None:
+    command = ["di-distill", "--shards", made_shards, *QUICK, "--loader", "webdataset", "--out", out]
+    student = ["--student", f"{users_file}:five_classes"]
+    fails(*command, *student, code=2, says=["five_classes", "5 classes", "10"])
     assert not out.exists()
+
+    assert di(*command)[0] == 0
+    before = contents(out)
+    fails(*command, *student, "--overwrite", code=2, says=["five_classes", "5 classes", "10"])
+    assert contents(out) == before
 
 
 def test_teacher_without_batchnorm(di: Di, fails: Fails, users_file: Path, out: Path) -> None:

@@ -1,0 +1,28 @@
+# make demo   the quickstart: images out of a teacher, a student, a pruned network, a table
+# make test   style, types and tests
+# Both make .venv and install into it what they need.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/di-run quickstart
+
+test: .venv/installed lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# DALI's extra is empty where DALI has no wheel (anything but Linux on x86-64); webdataset is the loader there.
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev,dali]'
+	touch $@
+
+clean:
+	rm -rf .venv runs shards build *.egg-info

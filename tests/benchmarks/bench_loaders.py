@@ -1,0 +1,69 @@
+"""Samples a second of both loaders on the same shards, in turn: ``python tests/benchmarks/bench_loaders.py [--json]``.
+
+Two data sets of noise images, made on the spot: 32 px PNG with 10 classes, and 224 px JPEG with 1000. An epoch of each
+loader is timed in turn, after one of each that is not; figures are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from dreamdistill.invert.config import InvertConfig
+from dreamdistill.invert.stage import run
+from dreamdistill.shared.loaders import make_loader
+from dreamdistill.shared.runtime import cpu_count
+from dreamdistill.shared.shards import ShardFolder
+
+SETS = {
+    "32 px PNG, 10 classes": {"teacher": "cifar_resnet20", "num_classes": 10, "image_size": 32, "images": 4096},
+    "224 px JPEG, 1000 classes": {"teacher": "cifar_resnet20", "num_classes": 1000, "image_size": 224, "images": 256},
+}
+
+
+def measure(folder: ShardFolder, rounds: int) -> dict[str, float]:
+    """Median samples a second of each loader, and their ratio."""
+    device = torch.device("cpu")
+    loaders = {
+        kind: make_loader(folder, kind, batch_size=128, shuffle=True, seed=0, device=device, threads=cpu_count())
+        for kind in ("dali", "webdataset")
+    }
+    rates: dict[str, list[float]] = {kind: [] for kind in loaders}
+    for round_number in range(rounds + 1):
+        for kind, loader in loaders.items():
+            begun = time.perf_counter()
+            count = sum(len(batch) for batch in loader)
+            if round_number:
+                rates[kind].append(count / (time.perf_counter() - begun))
+    found = {kind: round(statistics.median(values), 1) for kind, values in rates.items()}
+    ratios = [a / b for a, b in zip(rates["dali"], rates["webdataset"], strict=True)]
+    return {**found, "dali_over_webdataset": round(statistics.median(ratios), 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    results: dict[str, object] = {
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+        "rounds": arguments.rounds,
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        for number, (name, settings) in enumerate(SETS.items()):
+            out = Path(temporary) / str(number)
+            run(InvertConfig(out=out, recipe="noise", weights="none", workers=1, **settings))
+            results[name] = measure(ShardFolder.open(out), arguments.rounds)
+    print(json.dumps(results) if arguments.json else "\n".join(f"{key}: {value}" for key, value in results.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The distillation loss against a float64 reference, the augmentations, and the training loop."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dreamdistill.distill import augment
+from dreamdistill.distill.config import DistillConfig
+from dreamdistill.distill.objective import distillation_loss, soften
+from dreamdistill.distill.recipe import Training
+from dreamdistill.distill.stage import run
+from dreamdistill.shared.errors import ConfigError
+from dreamdistill.shared.teachers import load_teacher
+
+GOLDEN = Path(__file__).with_name("golden_losses.json")
+
+
+def logits(seed: int) -> torch.Tensor:
+    return torch.randn(6, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_distillation_loss_is_the_kl_times_temperature_squared(temperature: float) -> None:
+    teacher, student = logits(0), logits(1)
+    p, q = (torch.softmax(z / temperature, 1).numpy() for z in (teacher, student))
+    expected = temperature**2 * (p * (np.log(p) - np.log(q))).sum(1).mean()
+    found = distillation_loss(student, soften(teacher, temperature), temperature)
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+    assert distillation_loss(teacher, soften(teacher, temperature), temperature).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_its_gradient_by_finite_differences() -> None:
+    soft = soften(logits(0), 3.0)
+    assert torch.autograd.gradcheck(lambda z: distillation_loss(z, soft, 3.0), (logits(1).requires_grad_(),))
+
+
+def test_shifts_move_each_image_by_itself_and_by_up_to_an_eighth() -> None:
+    torch.manual_seed(0)
+    x = torch.zeros(64, 1, 16, 16)
+    x[:, :, 8, 8] = 1
+    places = augment.random_shift(x).flatten(1).argmax(1)
+    rows, columns = places // 16, places % 16
+    assert set(rows.tolist()) == set(columns.tolist()) == {6, 7, 8, 9, 10}
+    assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) > 10
+
+
+def test_flips_mirror_about_half_of_the_images() -> None:
+    torch.manual_seed(0)
+    x = torch.arange(4.0).expand(200, 1, 4, 4)
+    flipped = (augment.random_flip(x) != x).any(3).any(2).any(1)
+    assert 70 < flipped.sum() < 130
+    assert torch.equal(augment.random_flip(x)[~flipped][0], x[0]) or flipped.all()
+
+
+def test_resized_crops_are_parts_of_the_image() -> None:
+    torch.manual_seed(0)
+    ramp = torch.linspace(0, 1, 32).expand(50, 1, 32, 32).contiguous()
+    whole = augment.random_resized_crop(ramp, 1.0)
+    parts = augment.random_resized_crop(ramp, 0.08)
+    spread = (parts.amax((1, 2, 3)) - parts.amin((1, 2, 3))) / (whole.amax() - whole.amin())
+    assert spread.min() < 0.45
+    assert spread.max() <= 1.0
+    assert parts.amin() >= 0
+    assert parts.amax() <= 1
+
+
+def test_mixup_is_a_convex_mixture() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(8, 3, 4, 4)
+    mixed, partner, share = augment.mixup(x, 0.4)
+    assert 0 <= share <= 1
+    assert torch.allclose(mixed, share * x + (1 - share) * x[partner])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"batch_size": 1}, {"lr": 0.0}, {"temperature": 0.0}, {"min_area": 0.0}, {"mixup": -1.0}, {"epochs": -1}],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict) -> None:
+    with pytest.raises(ConfigError):
+        Training(**settings)
+
+
+def config(shards: Path, out: Path, **training) -> DistillConfig:
+    settings = {"epochs": 3, "batch_size": 10, "flip": False, "loader": "webdataset", **training}
+    return DistillConfig(out=out, shards=shards, student="digits_cnn_small", training=Training(**settings))
+
+
+@pytest.mark.parametrize("labels", ["stored", "teacher"])
+@pytest.mark.parametrize("mixup", [0.0, 0.5])
+def test_the_student_learns_from_either_kind_of_labels(shards: Path, tmp_path: Path, labels: str, mixup: float) -> None:
+    run(config(shards, tmp_path / "s", labels=labels, mixup=mixup, epochs=12, lr=0.05))
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "s/metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == 12
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+    assert load_teacher(str(tmp_path / "s")).num_classes == 10
+
+
+def test_golden_losses(shards: Path, tmp_path: Path) -> None:
+    """A seeded run keeps its losses: a refactoring that changes them changed the training."""
+    run(config(shards, tmp_path / "s"))
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "s/metrics.jsonl").read_text().splitlines()]
+    assert losses == pytest.approx(json.loads(GOLDEN.read_text()), rel=2e-3)
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+def test_stored_labels_need_no_teacher(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = json.loads((shards / "manifest.json").read_text())
+    manifest["teacher"]["weights"] = "/gone/away.safetensors"
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    report = run(config(shards, tmp_path / "s"))
+    assert report.teacher_top1 is None
+    assert "stored logits" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="no weights file"):
+        run(config(shards, tmp_path / "t", labels="teacher"))
+
+
+def test_a_finished_run_is_measured_again_but_not_trained_again(shards: Path, tmp_path: Path) -> None:
+    first = config(shards, tmp_path / "s")
+    report = run(first)
+    assert report.student_top1 is None
+    weights = (tmp_path / "s/model.safetensors").stat().st_mtime_ns
+    measured = run(DistillConfig(**{**as_arguments(first), "eval": "digits"}))
+    assert measured.student_top1 is not None
+    assert measured.seconds == report.seconds
+    assert (tmp_path / "s/model.safetensors").stat().st_mtime_ns == weights
+
+
+def as_arguments(made: DistillConfig) -> dict:
+    return {name: getattr(made, name) for name in ("out", "shards", "student", "training")}

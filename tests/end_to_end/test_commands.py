@@ -1,0 +1,158 @@
+"""The real commands from end to end, on real teachers, as small as they go."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared/data"
+BIN = Path(sys.executable).parent
+
+TINY = {
+    "eval": "digits",
+    "latency_batch": 8,
+    "stages": {
+        "dreams": {"stage": "invert", "teacher": "digits_cnn", "images": 40, "shard_size": 20, "steps": 4},
+        "noise": {"stage": "invert", "teacher": "digits_cnn", "recipe": "noise", "images": 40},
+        "student": {"stage": "distill", "shards": "dreams", "student": "digits_cnn_small", "epochs": 2},
+        "noise_student": {"stage": "distill", "shards": "noise", "student": "digits_cnn_small", "epochs": 2},
+        "pruned": {"stage": "prune", "shards": "dreams", "ratio": 0.3, "steps": 2, "epochs": 1},
+        "pruned_student": {"stage": "distill", "shards": "dreams", "student": "pruned", "epochs": 1},
+    },
+}
+
+
+def console(*words: object) -> dict:
+    """The real console script, its stdout read as JSON: nothing else may be there."""
+    done = subprocess.run(
+        [BIN / str(words[0]), *map(str, words[1:])], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_pipeline_of_every_stage_and_again_from_where_it_is(di: Callable, tmp_path: Path) -> None:
+    file, out = tmp_path / "tiny.yaml", tmp_path / "run"
+    file.write_text(yaml.safe_dump(TINY, sort_keys=False))
+    first = di("di-run", file, "--out", out, "--json")
+    assert first.code == 0, first.stderr
+    report = json.loads(first.stdout)
+    assert report == json.loads((out / "report.json").read_text())
+    for key in ("teacher_top1", "student_top1", "noise_student_top1", "pruned_top1", "pruned_macs_ratio"):
+        assert 0 <= report[key] <= 1, key
+    assert report["teacher_top1"] == pytest.approx(435 / 450)
+    assert report["pruned_macs_ratio"] < 0.9
+    pruned = report["stages"]["pruned"]["result"]
+    assert pruned["filters_after"] == pytest.approx(0.7 * pruned["filters_before"], abs=2)
+    assert [row["name"] for row in report["networks"]] == [
+        "teacher", "student", "noise_student", "pruned", "pruned_student",
+    ]  # fmt: skip
+    assert report["networks"][3]["macs"] == report["networks"][4]["macs"]
+
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")} | {
+        path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")
+    }
+    again = json.loads(di("di-run", file, "--out", out, "--json").stdout)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert again["seconds"] == report["seconds"]
+
+    table = di("di-run", file, "--out", out)
+    assert "96.67 %" in table.stdout
+    assert "noise student" in table.stdout
+
+
+def test_workers_do_not_change_a_byte(di: Callable, tmp_path: Path) -> None:
+    options = ["--teacher", "digits_cnn", "--images", 30, "--shard-size", 10, "--steps", 3]
+    for workers in (1, 2):
+        assert di("di-invert", *options, "--workers", workers, "--out", tmp_path / str(workers)).code == 0
+    for name in ("000000.tar", "000001.tar", "000002.tar", "000000.idx", "_info.json", "manifest.json"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_precedence_command_line_environment_file_preset(
+    di: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("teacher: digits_cnn\nsteps: 3\nlr: 0.3\njitter: 1\nimages: 10\nworkers: 1\n")
+    monkeypatch.setenv("DI_INVERT_STEPS", "2")
+    monkeypatch.setenv("DI_INVERT_LR", "0.2")
+    assert di("di-invert", "--config", file, "--lr", 0.1, "--out", tmp_path / "s").code == 0
+    recipe = json.loads((tmp_path / "s/manifest.json").read_text())["rounds"][0]["recipe"]
+    assert (recipe["lr"], recipe["steps"], recipe["jitter"], recipe["batch_size"]) == (0.1, [2], 1, 256)
+
+
+@pytest.mark.parametrize("name", ["di-invert", "di-distill", "di-prune"])
+def test_dry_runs_write_nothing(di: Callable, shards: Path, tmp_path: Path, name: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in shards.iterdir()}
+    out = tmp_path / "out"
+    source = ["--teacher", "digits_cnn", "--images", 40] if name == "di-invert" else ["--shards", shards]
+    result = di(name, *source, "--out", out, "--dry-run", "--json")
+    assert result.code == 0, result.stderr
+    plan = json.loads(result.stdout)
+    assert plan["images" if name != "di-prune" else "images_a_scoring"] == 40
+    assert not out.exists()
+    assert {path: path.stat().st_mtime_ns for path in shards.iterdir()} == before
+
+
+def test_looking_at_shards(di: Callable, shards: Path, tmp_path: Path) -> None:
+    shown = json.loads(di("di-shards", "show", shards, "--json").stdout)
+    assert (shown["images"], shown["shards"], shown["teacher"]) == (40, 2, "digits_cnn")
+    assert di("di-shards", "verify", shards).code == 0
+    made = json.loads(di("di-shards", "gallery", shards, "--out", tmp_path / "g.png", "--columns", 3, "--json").stdout)
+    assert (made["classes"], made["images"]) == (10, 30)
+    from PIL import Image
+
+    with Image.open(tmp_path / "g.png") as sheet:
+        assert sheet.size == (3 * 34 + 2, 10 * 34 + 2)
+
+
+def test_adaptive_images_compete_against_a_student(di: Callable, shards: Path, tmp_path: Path) -> None:
+    student = tmp_path / "student"
+    options = ["--student", "digits_cnn_small", "--epochs", 1]
+    assert di("di-distill", "--shards", shards, *options, "--out", student).code == 0
+    options = ["--teacher", "digits_cnn", "--images", 10, "--steps", 3, "--workers", 1, "--append"]
+    assert di("di-invert", *options, "--student", student, "--seed", 5, "--out", shards).code == 0
+    added = json.loads((shards / "manifest.json").read_text())["rounds"][1]
+    assert added["student"] == json.loads((student / "model.json").read_text())["sha256"]
+    assert "compete" in json.loads((shards / "000002.json").read_text())["losses"]
+    assert json.loads(di("di-shards", "show", shards, "--json").stdout)["images"] == 50
+
+
+def test_a_torchvision_network_goes_through_every_stage(tmp_path: Path) -> None:
+    """resnet50 at 224 px with random weights, two steps of everything: the path is sound, the images are not."""
+    shards = tmp_path / "shards"
+    teacher = ["--teacher", "resnet50", "--weights", "none", "--num-classes", 10]
+    batch = ["--batch-size", 2]
+    made = console(
+        "di-invert", *teacher, *batch, "--images", 4, "--shard-size", 2, "--steps", 2, "--out", shards, "--json"
+    )
+    assert made["images"] == 4
+    assert set(made) == {"images", "shards", "seconds", "agreement"}
+    short = ["--epochs", 1, *batch, "--shards", shards, "--json"]
+    assert console("di-distill", *short, "--out", tmp_path / "d")["student_top1"] is None
+    pruned = console("di-prune", *short, "--steps", 2, "--out", tmp_path / "p")
+    assert pruned["filters_after"] < 0.75 * pruned["filters_before"]
+    assert pruned["macs_after"] < pruned["macs_before"]
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the real CIFAR teacher and images are not at hand")
+def test_the_real_cifar_teacher_agrees_with_its_images(tmp_path: Path) -> None:
+    teacher = ["--teacher", "cifar_resnet20", "--weights", DATA / "cifar10-resnet20.safetensors"]
+    settings = ["--steps", 60, "--lr", 0.1, "--alpha-feature", 0.1, "--images", 20, "--workers", 1]
+    made = console("di-invert", *teacher, *settings, "--out", tmp_path / "s", "--json")
+    assert made["agreement"] >= 0.9
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    code = (
+        "import sys; from dreamdistill.invert.cli import command; command.get_help(command.make_context('x', [],"
+        " resilient_parsing=True)); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
