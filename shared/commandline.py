@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import importlib
 import json
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -23,8 +24,6 @@ from rich.table import Table
 from .config import Setting, coerce, from_mapping, load_yaml, settings_of, strip_optional
 from .errors import DreamError
 from .signals import stop_on_signals
-
-C = TypeVar("C")
 
 
 class _SettingType(click.ParamType):
@@ -42,19 +41,13 @@ class _SettingType(click.ParamType):
         return coerce(self.setting, value)
 
 
-def stage_command(
-    name: str,
-    config_class: type[C],
-    *,
-    help: str,
-    run: Callable[[C], Any],
-    dry_run: Callable[[C], Mapping[str, Any]],
-) -> click.Command:
-    """A command whose options are the fields of ``config_class``.
+def stage_command(name: str, config_class: type, *, package: str | None, help: str) -> click.Command:
+    """The command of a stage, whose options are the fields of its configuration.
 
     Args:
-        run: does the work and returns a report dataclass, printed as a table or with ``--json`` as an object.
-        dry_run: returns the plan, printed likewise.
+        package: has a module ``stage`` with ``run(config)``, which does the work and returns a report dataclass, and
+            ``dry_run(config)``, which returns the plan as a mapping. Either is printed as a table, or with ``--json``
+            as one object.
     """
 
     def callback(config_file: Path | None, dry_run_only: bool, as_json: bool, debug: bool, **given: Any) -> None:
@@ -63,10 +56,11 @@ def stage_command(
         )
         values |= {key: value for key, value in given.items() if value is not None}
         config = from_mapping(config_class, values, source=str(config_file))
+        stage = importlib.import_module(".stage", package)  # only now: it imports torch, which --help can do without
         if dry_run_only:
-            print_result(dry_run(config), as_json=as_json, title=f"{name} would do")
+            print_result(stage.dry_run(config), as_json=as_json, title=f"{name} would do")
         else:
-            print_result(dataclasses.asdict(run(config)), as_json=as_json, title=name)
+            print_result(dataclasses.asdict(stage.run(config)), as_json=as_json, title=name)
 
     return click.Command(
         name,
