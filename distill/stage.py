@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
-from ..shared.checkpoints import MODEL_JSON, save_model
+from ..shared.checkpoints import save_model
 from ..shared.errors import ConfigError
 from ..shared.evaluation import open_eval, top1
-from ..shared.loaders import make_loader
+from ..shared.loaders import make_loader, resolve_loader
 from ..shared.results import ResultFolder
 from ..shared.runtime import cpu_count, make_deterministic, pick_device
 from ..shared.shards import ShardFolder
@@ -45,16 +46,20 @@ def run(config: DistillConfig) -> DistillReport:
     shards = ShardFolder.open(config.shards)
     images = open_eval(config.eval, shards.manifest.teacher["num_classes"]) if config.eval else None
     teacher = _find_teacher(config, shards, device)
+    resolve_loader(config.training.loader)
+    name, student = _new_student(config, shards)
     folder = ResultFolder.open(config, shards.identity, teacher.sha256 if teacher else None)
     finished = folder.report()
     if finished is not None and finished["eval"] == config.eval:
         return DistillReport(**finished)
-    if not (config.out / MODEL_JSON).exists():
-        _train_student(config, shards, teacher, folder, device)
-    student = load_teacher(str(config.out), device=device)
+    # The teacher is measured first: images that do not fit are better noticed before the training than after.
+    teacher_top1 = top1(teacher.network, images, teacher.preprocessing) if images and teacher else None
+    if not folder.has_model():
+        _train_student(config, shards, teacher, folder, name, student.to(device))
+    saved = load_teacher(str(config.out), device=device)
     report = DistillReport(
-        teacher_top1=top1(teacher.network, images, teacher.preprocessing) if images and teacher else None,
-        student_top1=top1(student.network, images, student.preprocessing) if images else None,
+        teacher_top1=teacher_top1,
+        student_top1=top1(saved.network, images, saved.preprocessing) if images else None,
         seconds=folder.training_seconds(),
         eval=config.eval,
     )
@@ -93,12 +98,15 @@ def dry_run(config: DistillConfig) -> dict[str, Any]:
 
 
 def _train_student(
-    config: DistillConfig, shards: ShardFolder, teacher: Teacher | None, folder: ResultFolder, device: torch.device
+    config: DistillConfig,
+    shards: ShardFolder,
+    teacher: Teacher | None,
+    folder: ResultFolder,
+    name: str,
+    student: nn.Module,
 ) -> None:
-    name, student = _new_student(config, shards)
     record = shards.manifest.teacher
     preprocessing = Preprocessing.of(record)
-    student = student.to(device)
     train(
         student,
         make_loader(
@@ -107,7 +115,7 @@ def _train_student(
             batch_size=config.training.batch_size,
             shuffle=True,
             seed=config.seed,
-            device=device,
+            device=next(student.parameters()).device,
         ),
         config.training,
         teacher=None if teacher is None or config.training.labels == "stored" else teacher.network,
@@ -126,7 +134,7 @@ def _train_student(
     )
 
 
-def _new_student(config: DistillConfig, shards: ShardFolder) -> tuple[str, torch.nn.Module]:
+def _new_student(config: DistillConfig, shards: ShardFolder) -> tuple[str, nn.Module]:
     record = shards.manifest.teacher
     return new_student(
         config.student or record["name"],

@@ -59,6 +59,7 @@ def train(
     steps, warmup = training.epochs * len(loader), training.warmup_epochs * len(loader)
     scheduler = LambdaLR(optimizer, lambda step: lr_factor(step, steps, warmup=warmup))
     parts: dict[str, Any] = {"student": student, "optimizer": optimizer, "scheduler": scheduler, "loader": loader}
+    folder.begin()
     history = _restore(folder, parts, device)
     with Progress(title, total=training.epochs, unit="epochs") as bar:
         bar.advance(len(history))

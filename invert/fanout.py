@@ -7,6 +7,7 @@ import multiprocessing.connection
 import multiprocessing.process
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -111,6 +112,7 @@ def _relay(events: Any, progress: Progress, log: Log) -> None:
 
 def _start_worker(job: Job, device_type: str, ranks: Any, events: Any) -> None:
     global _worker, _events
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent answers it
     threading.Thread(target=_die_with_parent, daemon=True).start()
     device = torch.device(device_type, ranks.get()) if device_type == "cuda" else torch.device(device_type)
     _events = events

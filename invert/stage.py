@@ -137,16 +137,19 @@ def run(config: InvertConfig) -> InvertReport:
     todo.manifest.save(folder)
     problems: list[str] = []
     if todo.pending:
-        with Progress("invert", total=sum(p.count for p in todo.pending), unit="images") as bar:
-            problems = make_shards(
-                job,
-                todo.pending,
-                workers=todo.workers,
-                device=todo.device,
-                teacher=todo.teacher,
-                progress=lambda images, terms: bar.advance(images, **terms),
-                log=bar.log,
-            )
+        try:
+            with Progress("invert", total=sum(p.count for p in todo.pending), unit="images") as bar:
+                problems = make_shards(
+                    job,
+                    todo.pending,
+                    workers=todo.workers,
+                    device=todo.device,
+                    teacher=todo.teacher,
+                    progress=lambda images, terms: bar.advance(images, **terms),
+                    log=bar.log,
+                )
+        finally:
+            remove_stale_temporaries(folder)  # of workers that were stopped in the middle of a shard
     write_info(folder, todo.manifest)
     records = [record for p in job.round.shards() if (record := read_record(folder, p.number)) is not None]
     if problems:

@@ -17,7 +17,7 @@ from ..shared.checkpoints import MODEL_JSON, save_model
 from ..shared.cost import count_macs, num_filters, num_parameters, paired_latency_ms
 from ..shared.errors import DreamError
 from ..shared.evaluation import open_eval, top1
-from ..shared.loaders import Loader, make_loader
+from ..shared.loaders import Loader, make_loader, resolve_loader
 from ..shared.progress import Progress
 from ..shared.results import ResultFolder
 from ..shared.runtime import cpu_count, make_deterministic, pick_device
@@ -59,12 +59,15 @@ def run(config: PruneConfig) -> PruneReport:
     make_deterministic()
     shards, teacher = _open(config, device)
     images = open_eval(config.eval, teacher.num_classes) if config.eval else None
+    resolve_loader(config.training.loader)
     folder = ResultFolder.open(config, shards.identity, teacher.sha256)
     finished = folder.report()
     if finished is not None and finished["eval"] == config.eval:
         return PruneReport(**finished)
+    # Measured first: images that do not fit are better noticed before the work than after.
+    top1_before = top1(teacher.network, images, teacher.preprocessing) if images else None
     surgery_seconds = 0.0
-    if not (config.out / MODEL_JSON).exists():
+    if not folder.has_model():
         surgery_seconds = _make(config, shards, teacher, folder, device)
     pruned = load_teacher(str(config.out), device=device)
     example_NCHW = _example(teacher, device)
@@ -72,7 +75,7 @@ def run(config: PruneConfig) -> PruneReport:
         [teacher.network, pruned.network], example_NCHW.expand(config.latency_batch, -1, -1, -1).contiguous()
     )
     report = PruneReport(
-        top1_before=top1(teacher.network, images, teacher.preprocessing) if images else None,
+        top1_before=top1_before,
         top1_after=top1(pruned.network, images, pruned.preprocessing) if images else None,
         filters_before=num_filters(teacher.network),
         filters_after=num_filters(pruned.network),

@@ -65,16 +65,26 @@ def make_loader(
     Raises:
         ConfigError: ``dali`` was asked for and is not installed.
     """
-    if kind == "auto":
-        kind = "dali" if dali_is_installed() else "webdataset"
+    kind = resolve_loader(kind)
     if kind == "webdataset":
         return WebDatasetLoader(folder, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device)
-    if not dali_is_installed():
+    return DaliLoader(folder, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device, threads=threads)
+
+
+def resolve_loader(kind: str) -> str:
+    """``auto`` is ``dali`` if it is installed, else ``webdataset``.
+
+    Raises:
+        ConfigError: ``dali`` was asked for and is not installed.
+    """
+    if kind == "auto":
+        return "dali" if dali_is_installed() else "webdataset"
+    if kind == "dali" and not dali_is_installed():
         raise ConfigError(
             "--loader dali needs NVIDIA DALI: pip install 'dreamdistill[dali]' (CUDA 12: 'dreamdistill[dali-cuda12]'),"
             " or use --loader webdataset"
         )
-    return DaliLoader(folder, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device, threads=threads)
+    return kind
 
 
 def dali_is_installed() -> bool:

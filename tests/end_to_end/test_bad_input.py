@@ -138,7 +138,7 @@ STAGE = "{stage: invert, teacher: digits_cnn, images: 4, steps: 2}"
         (f"stages:\n  dreams: {STAGE[:-1]}, stpes: 2}}", ["'stpes'", "'dreams'", "did you mean 'steps'"]),
         ("stages:\n  dreams: {stage: invrt}", ["'dreams'", "invert, distill, prune"]),
         (f"stags:\n  dreams: {STAGE}", ["pipeline.yaml", "'stages:'"]),
-        (f"latency_batch: many\nstages:\n  dreams: {STAGE}", ["latency_batch", "whole number", "'many'"]),
+        (f"latency_batch: many\nstages:\n  dreams: {STAGE}", ["latency", "whole number", "'many'"]),
     ],
 )
 def test_pipeline_file(fails: Fails, tmp_path: Path, out: Path, text: str, says: list[str]) -> None:
