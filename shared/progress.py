@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
+
+
+class _Bar(RichProgress):
+    """The bar, and under it the figures, which would squeeze it on a narrow terminal."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(f"  {task.fields['figures']}", style="dim")
 
 
 class Progress:
@@ -29,7 +40,7 @@ class Progress:
         console = Console(stderr=True)
         self._rich: RichProgress | None = None
         if console.is_terminal:
-            self._rich = RichProgress(
+            self._rich = _Bar(
                 TextColumn("[bold]{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
@@ -37,7 +48,6 @@ class Progress:
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("[dim]{task.fields[figures]}"),
                 console=console,
             )
             self._task = self._rich.add_task(title, total=total, rate="", figures="")
