@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..shared.errors import DreamError
 from ..shared.loaders import Batch, Loader
 from ..shared.progress import Progress
 from ..shared.results import ResultFolder
-from ..shared.runtime import atomic_write, derive_seed
+from ..shared.runtime import derive_seed, write_bytes
 from ..shared.schedules import lr_factor
 from ..shared.teachers import Preprocessing
 from .augment import mixup, random_flip, random_resized_crop, random_shift
@@ -139,12 +140,14 @@ def _restore(folder: ResultFolder, parts: dict[str, Any], device: torch.device) 
         saved = torch.load(folder.checkpoint, map_location=device, weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(saved[name])
-    except (RuntimeError, KeyError, EOFError, ValueError) as error:
+    except Exception as error:  # of a damaged file, torch's unpickler may raise anything
         raise DreamError(f"{folder.checkpoint} is damaged; run again with --overwrite") from error
     return saved["history"]
 
 
 def _save(folder: ResultFolder, parts: dict[str, Any], history: list[dict[str, Any]]) -> None:
-    with atomic_write(folder.checkpoint) as file:
-        torch.save({"history": history, **{name: part.state_dict() for name, part in parts.items()}}, file)
+    # By way of memory: on a full disk torch.save raises a RuntimeError that does not say so.
+    buffer = io.BytesIO()
+    torch.save({"history": history, **{name: part.state_dict() for name, part in parts.items()}}, buffer)
+    write_bytes(folder.checkpoint, buffer.getvalue())
     folder.write_metrics(history)

@@ -18,7 +18,6 @@ import torch
 
 from ..shared.errors import PartialError
 from ..shared.manifest import ShardPlan
-from ..shared.runtime import remove_stale_temporaries
 from ..shared.teachers import Teacher
 from .engine import DivergedError
 from .worker import Job, Worker
@@ -94,7 +93,6 @@ def _make_in_processes(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        remove_stale_temporaries(job.folder)  # of workers that were stopped in the middle of writing
         _relay(events, progress, log)
 
 

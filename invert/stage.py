@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -153,6 +154,8 @@ def run(config: InvertConfig) -> InvertReport:
     write_info(folder, todo.manifest)
     records = [record for p in job.round.shards() if (record := read_record(folder, p.number)) is not None]
     if problems:
+        if not records:
+            _take_back(folder, todo)
         failure = PartialError if records else DreamError
         raise failure(f"{len(problems)} of {len(todo.pending)} shards failed: {'; '.join(problems)}")
     images = sum(record.count for record in records)
@@ -162,6 +165,15 @@ def run(config: InvertConfig) -> InvertReport:
         seconds=round(time.monotonic() - started, 3),
         agreement=sum(record.agreement * record.count for record in records) / images,
     )
+
+
+def _take_back(folder: Path, todo: InvertPlan) -> None:
+    """Drop the round of which no shard could be made: the recipe that does better must not find it in its way."""
+    earlier = todo.manifest.rounds[: todo.job.round_number]
+    if not earlier:
+        clear_folder(folder)
+    elif todo.job.round_number == len(todo.manifest.rounds) - 1:  # later rounds' seeds depend on their place
+        replace(todo.manifest, rounds=earlier).save(folder)
 
 
 def dry_run(config: InvertConfig) -> dict[str, Any]:

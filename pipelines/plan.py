@@ -18,7 +18,7 @@ from typing import Any
 from ..distill.config import DistillConfig
 from ..invert.config import InvertConfig
 from ..prune.config import PruneConfig
-from ..shared.config import StageConfig, from_mapping, load_yaml, settings_of
+from ..shared.config import StageConfig, coerce, from_mapping, load_yaml, settings_of
 from ..shared.errors import ConfigError, nearest
 
 STAGES: dict[str, type[StageConfig]] = {"invert": InvertConfig, "distill": DistillConfig, "prune": PruneConfig}
@@ -71,7 +71,10 @@ def load_pipeline(name: str, changes: Mapping[str, Any]) -> Pipeline:
     for key in content:
         if str(key).replace("-", "_") not in known:
             raise ConfigError(f"unknown option {key!r} in {path}{nearest(str(key), [*known, 'out', 'stages'])}")
-    return Pipeline(out=out, latency_batch=int(content.get("latency_batch", 1)), stages=tuple(made))
+    latency_batch = coerce(settings_of(PruneConfig)["latency_batch"], content.get("latency_batch", 1))
+    if latency_batch < 1:
+        raise ConfigError("--latency-batch must be 1 or more")
+    return Pipeline(out=out, latency_batch=latency_batch, stages=tuple(made))
 
 
 def _stage(path: Path, name: str, options: Any, shared: Mapping[str, Any], out: Path, earlier: list[str]) -> Stage:

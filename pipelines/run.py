@@ -29,7 +29,7 @@ def run(pipeline: Pipeline) -> dict[str, Any]:
     from ..shared.runtime import write_text
 
     path = pipeline.out / "report.json"
-    before = json.loads(path.read_text())["stages"] if path.exists() else {}
+    before = _earlier_stages(path)
     stages: dict[str, Any] = {}
     for stage in pipeline.stages:
         print(f"{stage.name} ({stage.kind})", file=sys.stderr)
@@ -40,6 +40,14 @@ def run(pipeline: Pipeline) -> dict[str, Any]:
     report = _report(pipeline, stages)
     write_text(path, json.dumps(report, indent=1) + "\n")
     return report
+
+
+def _earlier_stages(path: Path) -> dict[str, Any]:
+    """The stages of an earlier report; none if it is not there or damaged, since all of it can be made again."""
+    try:
+        return json.loads(path.read_text())["stages"]
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def _run_stage(stage: Stage) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .checkpoints import MODEL_JSON, MODEL_WEIGHTS, read_model_json, read_weights
+from .config import fingerprint
 from .errors import ConfigError, nearest
 from .networks import NETWORKS
 from .widths import apply_widths
@@ -167,12 +168,18 @@ def _timm(name: str) -> Architecture:
 def _user_file(path: Path, factory_name: str) -> Architecture:
     if not path.is_file():
         raise ConfigError(f"there is no file {path} to take {factory_name!r} from")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own: two users' files may be called alike, and dataclasses look themselves up by it.
+    module_name = f"dreamdistill_teacher_{fingerprint(str(path.resolve()))[:12]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses in the user's file look themselves up there
-    spec.loader.exec_module(module)
+    module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own code
+        raise ConfigError(
+            f"{path} cannot be imported ({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         raise ConfigError(f"{path} has no function {factory_name!r}{nearest(factory_name, vars(module))}")

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .config import Setting, coerce, from_mapping, load_yaml, settings_of, strip_optional
-from .errors import DreamError
+from .errors import DreamError, StoppedError
 from .signals import stop_on_signals
 
 
@@ -109,11 +109,10 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
         result = command.main(arguments, command.name, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _fail(error.format_message(), error.exit_code, debug)
     except (KeyboardInterrupt, click.Abort):
         return _fail("stopped by Ctrl-C; run the same command again to go on", 130, debug)
-    except DreamError as error:
+    except (DreamError, StoppedError) as error:
         return _fail(str(error), error.exit_code, debug)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -25,10 +25,13 @@ class PartialError(DreamError):
     exit_code = 3
 
 
-class StoppedError(DreamError):
-    """Stopped by a signal with work left; run the same command again (EX_TEMPFAIL)."""
+class StoppedError(BaseException):
+    """Stopped by a signal with work left; run the same command again (EX_TEMPFAIL).
 
-    exit_code = 75
+    No Exception, like KeyboardInterrupt: code that answers a library's errors must not answer this one.
+    """
+
+    exit_code: ClassVar[int] = 75
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

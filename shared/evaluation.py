@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import itertools
+import lzma
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,12 +168,17 @@ def _image_folder(spec: str) -> tuple[EvalSet, int]:
 
 def _tar_samples(path: str) -> Iterator[tuple[Image.Image, int]]:
     """Samples of a WebDataset tar, compressed or not: members of one key, the part up to the first dot, in a row."""
-    with tarfile.open(path, "r|*") as tar:
-        files = ((member.name, tar.extractfile(member)) for member in tar if member.isfile())
-        parts = ((*name.split(".", 1), file.read()) for name, file in files if file is not None and "." in name)
-        for key, group in itertools.groupby(parts, key=lambda part: part[0]):
-            sample = {suffix: data for _, suffix, data in group}
-            image = next((sample[suffix] for suffix in ("png", "jpg", "jpeg") if suffix in sample), None)
-            if image is None or "cls" not in sample:
-                raise ConfigError(f"--eval {path}: sample {key} lacks its image (png, jpg) or its cls")
-            yield Image.open(io.BytesIO(image)), int(sample["cls"])
+    try:
+        with tarfile.open(path, "r|*") as tar:
+            files = ((member.name, tar.extractfile(member)) for member in tar if member.isfile())
+            parts = ((*name.split(".", 1), file.read()) for name, file in files if file is not None and "." in name)
+            for key, group in itertools.groupby(parts, key=lambda part: part[0]):
+                sample = {suffix: data for _, suffix, data in group}
+                image = next((sample[suffix] for suffix in ("png", "jpg", "jpeg") if suffix in sample), None)
+                if image is None or "cls" not in sample:
+                    raise ConfigError(f"--eval {path}: sample {key} lacks its image (png, jpg) or its cls")
+                yield Image.open(io.BytesIO(image)), int(sample["cls"])
+    except ConfigError:
+        raise
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise ConfigError(f"--eval {path} cannot be read: {' '.join(str(error).split())}") from error

@@ -37,6 +37,7 @@ class Progress:
         self.done = 0.0
         self.figures: dict[str, float] = {}
         self._started = self._printed = time.monotonic()
+        self._unsaid = False  # whether there is anything to tell since the last plain line
         console = Console(stderr=True)
         self._rich: RichProgress | None = None
         if console.is_terminal:
@@ -67,6 +68,7 @@ class Progress:
     def advance(self, amount: float, **figures: float) -> None:
         """Add to the work done, and update the figures given."""
         self.done += amount
+        self._unsaid = True
         self.figures |= figures
         self._show(final=False)
 
@@ -84,8 +86,9 @@ class Progress:
         speed = f"{rate:.3g} {self.unit}/s"
         if self._rich is not None:
             self._rich.update(self._task, completed=int(self.done + 1e-6), rate=speed, figures=figures)
-        elif final or now - self._printed >= PLAIN_EVERY:
+        elif (final and self._unsaid) or now - self._printed >= PLAIN_EVERY:
             self._printed = now
+            self._unsaid = False
             left = (self.total - self.done) / rate if rate > 0 else float("inf")
             eta = f"{left:.0f} s left" if left != float("inf") else "time left unknown"
             done = int(self.done + 1e-6)
