@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .checkpoints import MODEL_JSON, MODEL_WEIGHTS, read_model_json, read_weights
 from .config import fingerprint
-from .errors import ConfigError, nearest
+from .errors import ConfigError, nearest, one_line
 from .networks import NETWORKS
 from .widths import apply_widths
 
@@ -177,9 +177,7 @@ def _user_file(path: Path, factory_name: str) -> Architecture:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's own code
-        raise ConfigError(
-            f"{path} cannot be imported ({type(error).__name__}: {' '.join(str(error).split())})"
-        ) from error
+        raise ConfigError(f"{path} cannot be imported ({type(error).__name__}: {one_line(error)})") from error
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         raise ConfigError(f"{path} has no function {factory_name!r}{nearest(factory_name, vars(module))}")
@@ -245,8 +243,7 @@ def _timm_preprocessing(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _no_download(name: str, error: Exception) -> ConfigError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ConfigError(
-        f"the weights of {name} could not be downloaded ({reason}): fetch them on a machine with a network and pass"
+        f"the weights of {name} could not be downloaded ({one_line(error)}): fetch them on a machine with a network and pass"
         " --weights FILE.safetensors or FILE.pth (--weights none for random weights)"
     )

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from .errors import ConfigError, DreamError
+from .errors import ConfigError, DreamError, one_line
 from .runtime import write_bytes, write_text
 from .widths import widths_of
 
@@ -42,7 +42,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a file that is something else, torch's unpickler may raise anything
-        raise ConfigError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
+        raise ConfigError(f"{path} cannot be read as weights: {one_line(error)}") from error
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .config import Setting, coerce, from_mapping, load_yaml, settings_of, strip_optional
-from .errors import DreamError, StoppedError
+from .errors import DreamError, StoppedError, one_line
 from .signals import stop_on_signals
 
 
@@ -120,9 +120,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
         todo = "free some and run the same command again" if full else "run again with --debug to see where"
         return _fail(f"{what}; {todo}", 1, debug)
     except Exception as error:  # a bug of ours, or of a user's own network: still one sentence
-        return _fail(
-            f"{type(error).__name__}: {' '.join(str(error).split())} (run again with --debug to see where)", 1, debug
-        )
+        return _fail(f"{type(error).__name__}: {one_line(error)} (run again with --debug to see where)", 1, debug)
 
 
 def print_result(values: Mapping[str, Any], *, as_json: bool, title: str) -> None:

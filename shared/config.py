@@ -19,7 +19,7 @@ from typing import Any, TypeVar, Union
 
 import yaml
 
-from .errors import ConfigError, nearest
+from .errors import ConfigError, nearest, one_line
 
 T = TypeVar("T")
 
@@ -151,7 +151,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path} is not valid YAML: {one_line(error)}") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} must hold 'option: value' lines")
     return loaded

@@ -38,3 +38,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint to append to an error: ``; did you mean 'resnet50'?``, or nothing if no name is near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def one_line(error: BaseException, length: int = 200) -> str:
+    """What a library's error says, or its kind if it says nothing, as a part of one sentence."""
+    return " ".join(str(error).split())[:length] or type(error).__name__

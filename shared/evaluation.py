@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .errors import ConfigError
+from .errors import ConfigError, one_line
 from .images import to_tensor
 from .teachers import Preprocessing
 
@@ -147,7 +147,7 @@ def _torchvision(spec: str) -> tuple[EvalSet, int | None]:
         except (TypeError, ValueError):
             continue  # this data set names its test part another way
         except (RuntimeError, FileNotFoundError) as error:
-            raise ConfigError(f"--eval {spec}: {' '.join(str(error).split())}") from error
+            raise ConfigError(f"--eval {spec}: {one_line(error)}") from error
     else:
         raise ConfigError(f"--eval {spec}: torchvision's {name} has no test or val part that can be named")
     classes = getattr(dataset, "classes", None)
@@ -181,4 +181,4 @@ def _tar_samples(path: str) -> Iterator[tuple[Image.Image, int]]:
     except ConfigError:
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise ConfigError(f"--eval {path} cannot be read: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"--eval {path} cannot be read: {one_line(error)}") from error

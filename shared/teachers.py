@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .architectures import Architecture, find_architecture
 from .checkpoints import fit_weights, is_weights_file, read_weights, weights_sha256
-from .errors import ConfigError
+from .errors import ConfigError, one_line
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -222,7 +222,7 @@ def count_outputs(network: nn.Module, preprocessing: Preprocessing, name: str) -
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # a network checks its input as it likes
         raise ConfigError(
             f"{name} does not take {size}x{size} images of {preprocessing.channels} channels:"
-            f" {' '.join(str(error).split())[:160]}; check --image-size, --mean and --std"
+            f" {one_line(error)}; check --image-size, --mean and --std"
         ) from error
     if not isinstance(logits_NK, Tensor) or logits_NK.ndim != 2:
         raise ConfigError(f"{name} does not return (N, K) logits, so it is not a classifier that can be inverted")
