@@ -244,6 +244,6 @@ def _timm_preprocessing(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def _no_download(name: str, error: Exception) -> ConfigError:
     return ConfigError(
-        f"the weights of {name} could not be downloaded ({one_line(error)}): fetch them on a machine with a network and pass"
-        " --weights FILE.safetensors or FILE.pth (--weights none for random weights)"
+        f"the weights of {name} could not be downloaded ({one_line(error)}): fetch them on a machine with a network"
+        " and pass --weights FILE.safetensors or FILE.pth (--weights none for random weights)"
     )

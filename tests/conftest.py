@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+# Read by OpenMP when torch is imported: threads that wait for one another by spinning starve the processes under test.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 
 from dreamdistill.shared.commandline import run_command

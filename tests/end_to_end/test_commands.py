@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dreamdistill.shared.cost import num_parameters
+from dreamdistill.shared.evaluation import open_eval, top1
+from dreamdistill.shared.teachers import load_teacher
+
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared/data"
 BIN = Path(sys.executable).parent
@@ -66,6 +70,20 @@ def test_a_pipeline_of_every_stage_and_again_from_where_it_is(di: Callable, tmp_
     table = di("di-run", file, "--out", out)
     assert "96.67 %" in table.stdout
     assert "noise student" in table.stdout
+
+
+def test_a_pruned_network_loads_without_torch_pruning(
+    di: Callable, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--shards", shards, "--out", tmp_path / "p", "--steps", 1, "--epochs", 0, "--eval", "digits", "--json"]
+    pruned = json.loads(di("di-prune", *options).stdout)
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    again = load_teacher(str(tmp_path / "p"))
+    assert num_parameters(again.network) == pruned["parameters_after"]
+    assert top1(again.network, open_eval("digits", 10), again.preprocessing) == pruned["top1_after"]
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
+        "config.yaml", "model.json", "model.safetensors", "report.json",
+    ]  # fmt: skip
 
 
 def test_workers_do_not_change_a_byte(di: Callable, tmp_path: Path) -> None:
