@@ -42,7 +42,7 @@ def make_shards(
     """Make every shard of ``plans`` and return one sentence for each that failed.
 
     Args:
-        workers: processes; 1 works in this one. With CUDA, worker ``i`` gets GPU ``i``.
+        workers: processes; 1 works in this one. With CUDA they take the GPUs in turn.
         teacher: loaded on ``device``, used when the work is done in this process.
         progress: called with images done since the last call and the loss terms; log: with lines for the user.
 
@@ -69,10 +69,10 @@ def _make_in_processes(
 ) -> list[str]:
     context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
     events: Any = context.Queue()
-    ranks: Any = context.Queue()
+    gpus: Any = context.Queue()
     for rank in range(workers):
-        ranks.put(rank)
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (job, device.type, ranks, events))
+        gpus.put(rank % max(1, torch.cuda.device_count()))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (job, device.type, gpus, events))
     try:
         pending: set[Future[str | None]] = {pool.submit(_make_one, plan) for plan in plans}
         problems: list[str] = []
@@ -108,11 +108,11 @@ def _relay(events: Any, progress: Progress, log: Log) -> None:
             log(*content)
 
 
-def _start_worker(job: Job, device_type: str, ranks: Any, events: Any) -> None:
+def _start_worker(job: Job, device_type: str, gpus: Any, events: Any) -> None:
     global _worker, _events
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent answers it
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    device = torch.device(device_type, ranks.get()) if device_type == "cuda" else torch.device(device_type)
+    device = torch.device(device_type, gpus.get()) if device_type == "cuda" else torch.device(device_type)
     _events = events
     _worker = Worker(job, device)
 
