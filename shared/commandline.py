@@ -66,6 +66,8 @@ def stage_command(name: str, config_class: type, *, package: str | None, help: s
         name,
         params=[*(_option(setting) for setting in settings_of(config_class).values()), *common_options()],
         help=help,
+        epilog=f"An option may also stand in the environment ({_prefix(name)}_SEED=1) or in the --config file; the command"
+        " line wins over the environment, and the environment over the file.",
         callback=callback,
         context_settings=context_settings(name),
     )
@@ -94,7 +96,7 @@ def version_option() -> click.Parameter:
 
 
 def context_settings(name: str) -> dict[str, Any]:
-    return {"auto_envvar_prefix": name.upper().replace("-", "_"), "help_option_names": ["-h", "--help"]}
+    return {"auto_envvar_prefix": _prefix(name), "help_option_names": ["-h", "--help"]}
 
 
 def run_command(command: click.Command, arguments: Sequence[str] | None = None) -> int:
@@ -142,6 +144,10 @@ def metavar(kind: Any) -> str:
         inner = metavar(typing.get_args(kind)[0])
         return f"{inner},{inner},..."
     return {int: "N", float: "X", Path: "PATH"}.get(kind, "TEXT")
+
+
+def _prefix(name: str) -> str:
+    return name.upper().replace("-", "_")
 
 
 def _option(setting: Setting) -> click.Option:
