@@ -66,8 +66,8 @@ def stage_command(name: str, config_class: type, *, package: str | None, help: s
         name,
         params=[*(_option(setting) for setting in settings_of(config_class).values()), *common_options()],
         help=help,
-        epilog=f"An option may also stand in the environment ({_prefix(name)}_SEED=1) or in the --config file; the command"
-        " line wins over the environment, and the environment over the file.",
+        epilog=f"An option may also stand in the environment ({_prefix(name)}_SEED=1) or in the --config file; the"
+        " command line wins over the environment, and the environment over the file.",
         callback=callback,
         context_settings=context_settings(name),
     )
