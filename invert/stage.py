@@ -16,7 +16,7 @@ from ..shared.images import default_format, encode_image
 from ..shared.manifest import MANIFEST, Manifest, Round, ShardPlan, load_manifest
 from ..shared.progress import Progress
 from ..shared.runtime import cpu_count, pick_device, remove_stale_temporaries
-from ..shared.shards import clear_folder, read_record, write_info
+from ..shared.shards import clear_folder, read_records, write_info
 from ..shared.teachers import Teacher, load_teacher
 from .config import InvertConfig
 from .engine import Engine, check_recipe
@@ -95,8 +95,8 @@ def plan(config: InvertConfig) -> InvertPlan:
         student=student.sha256 if student else None,
     )
     job = Job(
-        teacher=_load_arguments(teacher),
-        student=_load_arguments(student) if student else None,
+        teacher=teacher.describe(),
+        student=student.describe() if student else None,
         recipe=recipe,
         round=manifest.rounds[round_number],
         round_number=round_number,
@@ -105,7 +105,8 @@ def plan(config: InvertConfig) -> InvertPlan:
         threads=config.threads,
         folder=config.out,
     )
-    pending = tuple(p for p in job.round.shards() if config.overwrite or read_record(config.out, p.number) is None)
+    there = {} if config.overwrite else read_records(config.out, job.round.shards())
+    pending = tuple(p for p in job.round.shards() if p.number not in there)
     workers = config.workers or default_workers(device, config.threads, cpu_count())
     return InvertPlan(
         job=job,
@@ -152,7 +153,7 @@ def run(config: InvertConfig) -> InvertReport:
         finally:
             remove_stale_temporaries(folder)  # of workers that were stopped in the middle of a shard
     write_info(folder, todo.manifest)
-    records = [record for p in job.round.shards() if (record := read_record(folder, p.number)) is not None]
+    records = read_records(folder, job.round.shards()).values()
     if problems:
         if not records:
             _take_back(folder, todo)
@@ -224,8 +225,7 @@ def _place(
         return fresh.with_round(fresh.next_round(recipe=recipe, images=images, **round_settings)), 0
     manifest = load_manifest(config.out)
     wanted: Round = manifest.next_round(recipe=recipe, images=images, **round_settings)
-    same_teacher = all(manifest.teacher[key] == fresh.teacher[key] for key in ("sha256", "mean", "std", "image_size"))
-    if not same_teacher:
+    if manifest.teacher_identity() != fresh.teacher_identity():
         raise ConfigError(
             f"{config.out} holds images of another teacher ({manifest.teacher['name']}): choose another --out, or"
             " --overwrite"
@@ -251,14 +251,3 @@ def _load_student(config: InvertConfig, teacher: Teacher) -> Teacher | None:
     if student.num_classes != teacher.num_classes:
         raise ConfigError(f"--student has {student.num_classes} classes and the teacher {teacher.num_classes}")
     return student
-
-
-def _load_arguments(teacher: Teacher) -> dict[str, object]:
-    return {
-        "name": teacher.name,
-        "weights": teacher.weights,
-        "num_classes": teacher.num_classes,
-        "mean": teacher.preprocessing.mean,
-        "std": teacher.preprocessing.std,
-        "image_size": teacher.preprocessing.image_size,
-    }

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from ..shared.images import decode_image, encode_image
 from ..shared.manifest import Round, ShardPlan
 from ..shared.runtime import make_deterministic
 from ..shared.shards import Sample, ShardRecord, write_shard
-from ..shared.teachers import Teacher, load_teacher
+from ..shared.teachers import Teacher, reload_teacher
 from .engine import DivergedError, Engine, batch_seed
 from .recipe import Recipe
 
@@ -29,14 +30,14 @@ class Job:
     """All that a worker process needs to make any shard of a round; plain values, so that it can be sent to one.
 
     Attributes:
-        teacher: keyword arguments of :func:`~.teachers.load_teacher`.
-        student: the same for the network to compete against, or None.
+        teacher: its description (:meth:`~.teachers.Teacher.describe`).
+        student: that of the network to compete against, or None.
         round_number: place of the round in the manifest, part of the seed.
         threads: CPU threads for the optimisation; sums in floating point depend on it.
     """
 
-    teacher: dict[str, object]
-    student: dict[str, object] | None
+    teacher: dict[str, Any]
+    student: dict[str, Any] | None
     recipe: Recipe
     round: Round
     round_number: int
@@ -57,8 +58,8 @@ class Worker:
         torch.set_num_threads(job.threads)
         make_deterministic()
         self.job = job
-        self.teacher = teacher or load_teacher(**job.teacher, device=device)  # type: ignore[arg-type]
-        student = load_teacher(**job.student, device=device).network if job.student else None  # type: ignore[arg-type]
+        self.teacher = teacher or reload_teacher(job.teacher, device=device)
+        student = reload_teacher(job.student, device=device).network if job.student else None
         self.engine = Engine(self.teacher, job.recipe, student)
 
     def make(

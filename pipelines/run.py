@@ -13,7 +13,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..shared.commandline import context_settings, run_command, version_option
+from ..shared.commandline import (
+    context_settings,
+    debug_option,
+    dry_run_option,
+    json_option,
+    run_command,
+    version_option,
+)
 from .plan import Pipeline, Stage, load_pipeline
 
 
@@ -168,9 +175,9 @@ command = click.Command(
         click.Option(["--seed"], type=int, help="seed of every stage, in place of the file's"),
         click.Option(["--device"], help="auto, cpu, cuda or cuda:N"),
         click.Option(["--overwrite/--no-overwrite"], default=None, help="run every stage anew"),
-        click.Option(["--dry-run", "dry_run_only"], is_flag=True, help="print the stages and stop"),
-        click.Option(["--json", "as_json"], is_flag=True, help="print the report on stdout as one JSON object"),
-        click.Option(["--debug"], is_flag=True, help="show the traceback of an error"),
+        dry_run_option(),
+        json_option(),
+        debug_option(),
         version_option(),
     ],
 )

@@ -8,19 +8,11 @@ from typing import Any
 
 import click
 
-from .commandline import context_settings, print_result, run_command, version_option
+from .commandline import context_settings, debug_option, json_option, print_result, run_command, version_option
 from .config import Setting, coerce
 from .errors import ConfigError, DreamError
 
 _FOLDER = click.Argument(["folder"], type=click.Path(path_type=Path), default=Path("shards"))
-
-
-def _json() -> click.Option:
-    return click.Option(["--json", "as_json"], is_flag=True, help="print one JSON object on stdout")
-
-
-def _debug() -> click.Option:
-    return click.Option(["--debug"], is_flag=True, help="show the traceback of an error")
 
 
 def _show(folder: Path, as_json: bool, debug: bool) -> None:
@@ -73,11 +65,11 @@ command = click.Group(
     params=[version_option()],
     context_settings=context_settings("di-shards"),
     commands=[
-        click.Command("show", callback=_show, params=[_FOLDER, _json(), _debug()], help="What is in it."),
+        click.Command("show", callback=_show, params=[_FOLDER, json_option(), debug_option()], help="What is in it."),
         click.Command(
             "verify",
             callback=_verify,
-            params=[_FOLDER, _json(), _debug()],
+            params=[_FOLDER, json_option(), debug_option()],
             help="Check every shard against the size, sha256 and count it was written with.",
         ),
         click.Command(
@@ -88,8 +80,8 @@ command = click.Group(
                 click.Option(["--out"], type=click.Path(path_type=Path), help="PNG to write [FOLDER/gallery.png]"),
                 click.Option(["--columns"], type=int, default=10, show_default=True, help="images a class"),
                 click.Option(["--classes"], help="classes to show, separated by commas [all]"),
-                _json(),
-                _debug(),
+                json_option(),
+                debug_option(),
             ],
             help="Write a PNG contact sheet with a row a class.",
         ),

@@ -77,11 +77,23 @@ def common_options() -> list[click.Parameter]:
     """The options of every stage that are no part of its configuration."""
     return [
         click.Option(["--config", "config_file"], type=click.Path(path_type=Path), help="YAML file of 'option: value'"),
-        click.Option(["--dry-run", "dry_run_only"], is_flag=True, help="print the plan and stop"),
-        click.Option(["--json", "as_json"], is_flag=True, help="print one JSON object on stdout"),
-        click.Option(["--debug"], is_flag=True, help="show the traceback of an error"),
+        dry_run_option(),
+        json_option(),
+        debug_option(),
         version_option(),
     ]
+
+
+def dry_run_option() -> click.Parameter:
+    return click.Option(["--dry-run", "dry_run_only"], is_flag=True, help="print the plan and stop")
+
+
+def json_option() -> click.Parameter:
+    return click.Option(["--json", "as_json"], is_flag=True, help="print one JSON object on stdout")
+
+
+def debug_option() -> click.Parameter:
+    return click.Option(["--debug"], is_flag=True, help="show the traceback of an error")
 
 
 def version_option() -> click.Parameter:

@@ -160,8 +160,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def coerce(setting: Setting, value: Any) -> Any:
     """Turn text or a YAML value into the type of a setting.
 
-    Tuples are written ``a,b,c``; ``none`` or an empty value means "not given" where the type allows it, except for
-    text, where ``none`` is a word like any other.
+    Tuples are written ``a,b,c``; YAML's ``null`` means "not given" where the type allows it.
 
     Raises:
         ConfigError: the value does not have the setting's type, or is not one of its choices.

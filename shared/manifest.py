@@ -72,13 +72,17 @@ class Manifest:
     teacher: Mapping[str, Any]
     rounds: tuple[Round, ...]
 
+    def teacher_identity(self) -> dict[str, Any]:
+        """What the images depend on; the same network may lie elsewhere."""
+        return {key: self.teacher[key] for key in ("sha256", "mean", "std", "image_size")}
+
     def next_round(
         self, *, recipe: Mapping[str, Any], images: int, shard_size: int, format: str, student: str | None
     ) -> Round:
         """The round that would follow, with its place in the folder; rounds do not overlap."""
         last = self.rounds[-1] if self.rounds else None
         identity = {
-            "teacher": {key: self.teacher[key] for key in ("sha256", "mean", "std", "image_size")},
+            "teacher": self.teacher_identity(),
             "recipe": recipe,
             "images": images,
             "shard_size": shard_size,

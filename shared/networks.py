@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
@@ -141,7 +144,7 @@ def _digits(widths: tuple[int, ...]) -> Network:
 
 
 def _cifar(build: Callable[..., nn.Module]) -> Network:
-    return Network(build=build, image_size=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    return Network(build=build, image_size=32, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 NETWORKS: dict[str, Network] = {

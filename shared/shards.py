@@ -118,14 +118,19 @@ def read_record(folder: Path, number: int) -> ShardRecord | None:
         raise DreamError(f"{path} is damaged; delete it and run di-invert again to make that shard anew") from error
 
 
+def read_records(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, ShardRecord]:
+    """Number -> commit mark of those shards that are there, in the order of ``plans``."""
+    return {p.number: record for p in plans if (record := read_record(folder, p.number)) is not None}
+
+
 def write_info(folder: Path, manifest: Manifest) -> None:
     """Write ``_info.json`` for the shards that are there: timm's ``--dataset wds/...`` reads it."""
-    there = [(p.number, r) for p in _plans(manifest) if (r := read_record(folder, p.number)) is not None]
+    there = read_records(folder, _plans(manifest))
     split = {
         "name": "train",
-        "num_samples": sum(record.count for _, record in there),
-        "filenames": [shard_path(folder, number, "tar").name for number, _ in there],
-        "shard_lengths": [record.count for _, record in there],
+        "num_samples": sum(record.count for record in there.values()),
+        "filenames": [shard_path(folder, number, "tar").name for number in there],
+        "shard_lengths": [record.count for record in there.values()],
     }
     write_text(folder / INFO, json.dumps({"splits": {"train": split}}, indent=1) + "\n")
 
@@ -154,7 +159,7 @@ class ShardFolder:
             DreamError: a tar is missing or has another size than when it was written.
         """
         manifest = load_manifest(path)
-        records = {p.number: r for p in _plans(manifest) if (r := read_record(path, p.number)) is not None}
+        records = read_records(path, _plans(manifest))
         if not records:
             raise ConfigError(f"{path} has no finished shard yet: run di-invert again to go on")
         for number, record in records.items():

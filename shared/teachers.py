@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from .architectures import Architecture, find_architecture
 from .checkpoints import fit_weights, is_weights_file, read_weights, weights_sha256
 from .errors import ConfigError, one_line
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from .networks import IMAGENET_MEAN, IMAGENET_STD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
