@@ -76,8 +76,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any]:
     name, student = _new_student(config, shards)
     steps = config.training.epochs * -(-shards.num_samples // config.training.batch_size)
     preprocessing = Preprocessing.of(shards.manifest.teacher)
-    size = preprocessing.image_size
-    x_NCHW = torch.zeros(config.training.batch_size, preprocessing.channels, size, size, device=device)
+    x_NCHW = preprocessing.blank(config.training.batch_size, device)
     student.to(device).train()
     seconds = 0.0
     for _ in range(2):  # the first warms up

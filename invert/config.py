@@ -33,6 +33,14 @@ class InvertConfig(StageConfig):
     format: str = setting("auto", help="image files; auto is png up to 64 px", choices=("auto", "png", "jpg"))
     student: str | None = setting(None, help="saved model that the images are to divide from the teacher (R_compete)")
     append: bool = setting(False, help="add a round with another recipe or seed to a folder that has images")
+    compile: str = setting(
+        "auto",
+        help="torch.compile the step; auto: where the run is long enough to repay it",
+        choices=("auto", "on", "off"),
+    )
+    precision: str = setting(
+        "auto", help="of the networks; auto: bfloat16 where it is faster", choices=("auto", "float32", "bfloat16")
+    )
     workers: int | None = setting(None, help="processes that share the shards out [default: one a GPU, or a core]")
     threads: int = setting(1, help="CPU threads of each worker; part of the recipe, since sums depend on it")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,9 +15,10 @@ from ..shared.errors import ConfigError, DreamError
 from ..shared.runtime import derive_seed, generator
 from ..shared.schedules import lr_factor
 from ..shared.teachers import Teacher, count_outputs
+from .execution import EAGER, Execution, Log, compiled
 from .objective import Objective
 from .recipe import Recipe
-from .statistics import BatchNormTaps, batchnorm_layers
+from .statistics import batchnorm_layers
 
 READ_EVERY = 25  # steps between reading the loss terms, which waits for the device (host sync)
 
@@ -42,24 +42,36 @@ class Engine:
 
     Args:
         student: the network that ``alpha_compete`` competes against, frozen, in eval mode.
+        execution: how the step is run.
+        log: called with a line for the user: what compiling took, or that it failed.
 
     Raises:
         ConfigError: the recipe cannot work with this teacher.
     """
 
-    def __init__(self, teacher: Teacher, recipe: Recipe, student: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        recipe: Recipe,
+        student: nn.Module | None = None,
+        *,
+        execution: Execution = EAGER,
+        log: Log = lambda line: None,
+    ) -> None:
         check_recipe(teacher, recipe)
         self.teacher = teacher
         self.recipe = recipe
         self.device = next(teacher.network.parameters()).device
         self.network = teacher.network.to(memory_format=torch.channels_last)
-        self.student = student
+        self.valid_range = teacher.preprocessing.valid_range(self.device)
+        objective = Objective(recipe, self.network, student=student, precision=execution.precision)
+        self.step = compiled(objective, self.device, log) if execution.compile else objective
 
     def synthesize(self, targets_N: Tensor, *, seed: int, progress: Progress | None = None) -> Synthesis:
         """Optimise one batch.
 
         Args:
-            targets_N: the class that each image is to be, int64.
+            targets_N: the class that each image is to be, int64. A compiled step is compiled anew for another N.
             seed: of the first noise, the shifts and the flips.
             progress: called with the share of this batch's steps done, 0 to 1, and the loss terms.
 
@@ -77,28 +89,25 @@ class Engine:
         )
         losses: dict[str, float] = {}
         done = 0
-        with ExitStack() as stack:
-            taps = stack.enter_context(BatchNormTaps(self.network)) if self.recipe.alpha_feature else None
-            objective = Objective(self.recipe, self.network, taps=taps, student=self.student)
-            for steps, size, jitter in stages:
-                x = _resized(x, size).contiguous(memory_format=torch.channels_last).requires_grad_()
-                optimizer = torch.optim.Adam([x], lr=self.recipe.lr, betas=self.recipe.betas, fused=True)  # type: ignore[arg-type]
-                scheduler = LambdaLR(optimizer, lambda step, steps=steps: self._lr_factor(step, steps))
-                for step in range(steps):
-                    view = self._augmented(x, jitter, draw, shifts)
-                    loss, terms = objective(x, view, targets_N)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    scheduler.step()
-                    if self.recipe.clip:
-                        self._clip(x)
-                    done += 1
-                    if done % READ_EVERY == 0 or step == steps - 1:
-                        losses = _read(terms, done)
-                        if progress is not None:
-                            progress(done / total, losses)
-                x = x.detach()
+        for steps, size, jitter in stages:
+            x = _resized(x, size).contiguous(memory_format=torch.channels_last).requires_grad_()
+            optimizer = torch.optim.Adam([x], lr=self.recipe.lr, betas=self.recipe.betas, fused=True)  # type: ignore[arg-type]
+            scheduler = LambdaLR(optimizer, lambda step, steps=steps: self._lr_factor(step, steps))
+            for step in range(steps):
+                view = self._augmented(x, jitter, draw, shifts)
+                loss, terms = self.step(x, view, targets_N)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                scheduler.step()
+                if self.recipe.clip:
+                    self._clip(x)
+                done += 1
+                if done % READ_EVERY == 0 or step == steps - 1:
+                    losses = _read(terms, done)
+                    if progress is not None:
+                        progress(done / total, losses)
+            x = x.detach()
         if not bool(x.isfinite().all()):
             raise DivergedError(f"the images became NaN or infinite by step {done}")
         return Synthesis(x=x, losses=losses)
@@ -117,7 +126,7 @@ class Engine:
 
     @torch.no_grad()
     def _clip(self, x: Tensor) -> None:
-        low, high = self.teacher.preprocessing.valid_range(x.device)
+        low, high = self.valid_range
         x.copy_(torch.minimum(torch.maximum(x, low), high))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.process
@@ -9,7 +10,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -19,14 +20,11 @@ import torch
 from ..shared.errors import PartialError
 from ..shared.manifest import ShardPlan
 from ..shared.teachers import Teacher
-from .engine import DivergedError
-from .worker import Job, Worker
+from .execution import Log
+from .worker import Job, Progress, Worker
 
-Progress = Callable[[float, dict[str, float]], None]
-Log = Callable[[str], None]
-
-_worker: Worker | None = None  # in a worker process: made once, used for every shard that comes
-_events: Any = None
+_todo: Any = None  # in a worker process: shards to make, then None for each worker
+_events: Any = None  # in a worker process: progress and lines for the user
 
 
 def make_shards(
@@ -51,36 +49,37 @@ def make_shards(
         PartialError: a worker process died.
     """
     if workers == 1:
-        worker = Worker(job, device, teacher)
-        return [problem for plan in plans if (problem := _attempt(worker, plan, progress, log)) is not None]
+        return Worker(job, device, teacher, progress=progress, log=log).make(plans)
     return _make_in_processes(job, plans, workers, device, progress, log)
-
-
-def _attempt(worker: Worker, plan: ShardPlan, progress: Progress, log: Log) -> str | None:
-    try:
-        worker.make(plan, progress=progress, log=log)
-    except DivergedError as error:
-        return str(error)
-    return None
 
 
 def _make_in_processes(
     job: Job, plans: Sequence[ShardPlan], workers: int, device: torch.device, progress: Progress, log: Log
 ) -> list[str]:
+    said: set[str] = set()
+
+    def log_once(line: str) -> None:
+        if line not in said:  # what all workers have to say, the user reads once
+            said.add(line)
+            log(line)
+
     context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
     events: Any = context.Queue()
-    gpus: Any = context.Queue()
-    for rank in range(workers):
-        gpus.put(rank % max(1, torch.cuda.device_count()))
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (job, device.type, gpus, events))
+    todo: Any = context.Queue()
+    for plan in [*plans, *[None] * workers]:
+        todo.put(plan)
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (todo, events))
     try:
-        pending: set[Future[str | None]] = {pool.submit(_make_one, plan) for plan in plans}
+        with _interrupts_wait():
+            pending: set[Future[list[str]]] = {
+                pool.submit(_work, job, device.type, rank % max(1, torch.cuda.device_count()))
+                for rank in range(workers)
+            }
         problems: list[str] = []
         while pending:
             finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-            _relay(events, progress, log)
-            problems += [problem for future in finished if (problem := future.result()) is not None]
-        _relay(events, progress, log)
+            _relay(events, progress, log_once)
+            problems += [problem for future in finished for problem in future.result()]
         return problems
     except BrokenProcessPool as error:
         raise PartialError(
@@ -92,8 +91,21 @@ def _make_in_processes(
             process.terminate()
         raise
     finally:
+        todo.cancel_join_thread()  # what is left in it, nobody will take
         pool.shutdown(wait=True, cancel_futures=True)
-        _relay(events, progress, log)
+        _relay(events, progress, log_once)
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C comes after this; processes started in it inherit the mask, so none dies of it while it still starts."""
+    masked = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
+    try:
+        yield
+    finally:
+        if masked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _relay(events: Any, progress: Progress, log: Log) -> None:
@@ -108,23 +120,22 @@ def _relay(events: Any, progress: Progress, log: Log) -> None:
             log(*content)
 
 
-def _start_worker(job: Job, device_type: str, gpus: Any, events: Any) -> None:
-    global _worker, _events
+def _start_worker(todo: Any, events: Any) -> None:
+    global _todo, _events
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent answers it
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    device = torch.device(device_type, gpus.get()) if device_type == "cuda" else torch.device(device_type)
-    _events = events
-    _worker = Worker(job, device)
+    _todo, _events = todo, events
 
 
-def _make_one(plan: ShardPlan) -> str | None:
-    assert _worker is not None
-    return _attempt(
-        _worker,
-        plan,
-        lambda images, terms: _events.put(("progress", images, terms)),
-        lambda line: _events.put(("log", line)),
+def _work(job: Job, device_type: str, gpu: int) -> list[str]:
+    """One worker's whole part: shards until there are no more."""
+    worker = Worker(
+        job,
+        torch.device(device_type, gpu) if device_type == "cuda" else torch.device(device_type),
+        progress=lambda images, terms: _events.put(("progress", images, terms)),
+        log=lambda line: _events.put(("log", line)),
     )
+    return worker.make(iter(_todo.get, None))
 
 
 def _die_with_parent() -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..shared.precision import at_least_float32
 from .recipe import Recipe
-from .statistics import BatchNormTaps
+from .statistics import TappedNetwork
 
 
 def total_variation(x_NCHW: Tensor) -> Tensor:
@@ -54,18 +54,18 @@ class Objective:
     """The weighted sum that a recipe asks for; terms of weight 0 are not computed.
 
     Args:
-        network: the frozen teacher.
+        network: the frozen teacher, which is left as it is.
         student: for ``alpha_compete``; frozen too.
-        taps: BatchNorm taps on ``network``, for ``alpha_feature``.
+        precision: ``bfloat16`` runs the networks in it (autocast); statistics, losses and images stay float32.
     """
 
     def __init__(
-        self, recipe: Recipe, network: nn.Module, *, taps: BatchNormTaps | None, student: nn.Module | None
+        self, recipe: Recipe, network: nn.Module, *, student: nn.Module | None = None, precision: str = "float32"
     ) -> None:
         self.recipe = recipe
-        self.network = network
-        self.taps = taps
-        self.student = student
+        self.network = TappedNetwork(network) if recipe.alpha_feature else network
+        self.student = student if recipe.alpha_compete else None
+        self.precision = precision
 
     def __call__(self, x_NCHW: Tensor, view_NCHW: Tensor, targets_N: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and its unweighted terms, all scalars, by name.
@@ -76,19 +76,19 @@ class Objective:
             targets_N: the class that each image is to be.
         """
         recipe = self.recipe
-        with torch.autocast(x_NCHW.device.type, torch.bfloat16, enabled=x_NCHW.device.type == "cuda"):
-            logits_NK = self.network(view_NCHW)
-            student_NK = self.student(view_NCHW) if self.student is not None and recipe.alpha_compete else None
-        logits_NK = at_least_float32(logits_NK)
+        with torch.autocast(x_NCHW.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            logits_NK, distances_L = (
+                self.network(view_NCHW) if recipe.alpha_feature else (self.network(view_NCHW), None)
+            )
+            student_NK = self.student(view_NCHW) if self.student is not None else None
         terms: dict[str, Tensor] = {}
         if recipe.alpha_class:
-            terms["class"] = F.cross_entropy(logits_NK, targets_N)
+            terms["class"] = F.cross_entropy(at_least_float32(logits_NK), targets_N)
         if recipe.alpha_tv:
             terms["tv"] = total_variation(x_NCHW)
         if recipe.alpha_l2:
             terms["l2"] = l2_norm(x_NCHW)
-        if recipe.alpha_feature and self.taps is not None:
-            distances_L = self.taps.collect()
+        if distances_L is not None:
             terms["feature"] = distances_L.sum() + (recipe.first_bn - 1) * distances_L[0]
         if student_NK is not None:
             terms["compete"] = competition(logits_NK, student_NK, recipe.compete_temperature)

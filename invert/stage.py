@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from ..shared.shards import clear_folder, read_records, write_info
 from ..shared.teachers import Teacher, load_teacher
 from .config import InvertConfig
 from .engine import Engine, check_recipe
+from .execution import Execution, choose_execution
 from .fanout import default_workers, make_shards
-from .recipe import find_recipe
+from .recipe import Recipe, find_recipe
 from .worker import Job
 
 IMAGES_A_SHARD = 256  # at least, in whole batches, unless --shard-size says otherwise
+PROBE_STEPS = 3  # of each stage, timed by a dry run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,8 @@ def plan(config: InvertConfig) -> InvertPlan:
     classes = config.classes or tuple(range(teacher.num_classes))
     if min(classes) < 0 or max(classes) >= teacher.num_classes:
         raise ConfigError(f"--classes must lie in 0..{teacher.num_classes - 1}, the teacher's classes")
+    # Batches of equal size: a small last one would have poor statistics, and another shape to compile.
+    batch = _equal_parts(config.shard_size or config.images, recipe.batch_size)
     manifest, round_number = _place(
         config,
         teacher,
@@ -90,9 +94,13 @@ def plan(config: InvertConfig) -> InvertPlan:
             "classes": "all" if config.classes is None else list(classes),
             "threads": config.threads,
         },
-        shard_size=config.shard_size or recipe.batch_size * -(-IMAGES_A_SHARD // recipe.batch_size),
+        shard_size=config.shard_size or batch * -(-IMAGES_A_SHARD // batch),
+        batch=batch,
         format=default_format(teacher.preprocessing.image_size) if config.format == "auto" else config.format,
         student=student.sha256 if student else None,
+    )
+    manifest = manifest.with_execution(
+        round_number, _execution(config, manifest.rounds[round_number], teacher, recipe, device)
     )
     job = Job(
         teacher=teacher.describe(),
@@ -195,25 +203,56 @@ def dry_run(config: InvertConfig) -> dict[str, Any]:
         "shards_to_skip": todo.job.round.num_shards - len(todo.pending),
         "images": images,
         "bytes": images * (members + headers),
-        "seconds": round(_seconds_a_batch(todo) * images / todo.job.recipe.batch_size / todo.workers, 1),
+        "seconds": round(_seconds_a_batch(todo) * images / todo.job.round.batch / todo.workers, 1),
         "workers": todo.workers,
+        **todo.job.round.execution,
     }
 
 
 def _seconds_a_batch(todo: InvertPlan) -> float:
+    """By a few steps of each stage; what is compiled for them, the run finds in the cache."""
     recipe = todo.job.recipe
     stages = recipe.stages(todo.teacher.preprocessing.image_size)
-    targets = torch.tensor([todo.job.classes[i % len(todo.job.classes)] for i in range(recipe.batch_size)])
-    seconds = 0.0
-    for index, (steps, _, _) in enumerate(stages):
-        for probe in (1, 3):  # the first warms up
-            engine = Engine(
-                todo.teacher, recipe.changed({"steps": tuple(probe if i == index else 0 for i in range(len(stages)))})
+    if not any(steps for steps, _, _ in stages):
+        return 0.0
+    engine = Engine(
+        todo.teacher, recipe.changed({"steps": (PROBE_STEPS,)}), execution=Execution(**todo.job.round.execution)
+    )
+    targets = torch.zeros(todo.job.round.batch, dtype=torch.int64)
+    engine.synthesize(targets, seed=0)  # warms up
+    ends = [time.monotonic()]
+    engine.synthesize(targets, seed=0, progress=lambda share, terms: ends.append(time.monotonic()))
+    return sum(
+        (end - start) / PROBE_STEPS * steps for start, end, (steps, _, _) in zip(ends, ends[1:], stages, strict=False)
+    )
+
+
+def _equal_parts(total: int, most: int) -> int:
+    """Size of the parts when ``total`` is divided into as few as there can be with ``most`` in each."""
+    return -(-total // -(-total // most))
+
+
+def _execution(
+    config: InvertConfig, item: Round, teacher: Teacher, recipe: Recipe, device: torch.device
+) -> dict[str, Any]:
+    """What the round was begun with, so that its shards are alike; for a new one, the choice."""
+    if not item.execution:
+        choice = choose_execution(
+            compile=config.compile,
+            precision=config.precision,
+            teacher=teacher,
+            recipe=recipe,
+            images=item.images,
+            device=device,
+        )
+        return asdict(choice)
+    begun = {"compile": "on" if item.execution["compile"] else "off", "precision": item.execution["precision"]}
+    for name, value in begun.items():
+        if getattr(config, name) not in ("auto", value):
+            raise ConfigError(
+                f"{config.out} was begun with --{name} {value}: leave the option out to go on with it, or --overwrite"
             )
-            begun = time.monotonic()
-            engine.synthesize(targets, seed=0)
-        seconds += (time.monotonic() - begun) / probe * steps if steps else 0.0
-    return seconds
+    return dict(item.execution)
 
 
 def _place(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from ..shared.runtime import make_deterministic
 from ..shared.shards import Sample, ShardRecord, write_shard
 from ..shared.teachers import Teacher, reload_teacher
 from .engine import DivergedError, Engine, batch_seed
+from .execution import Execution, Log
 from .recipe import Recipe
 
 ATTEMPTS = 3
+
+Progress = Callable[[float, dict[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,45 +51,88 @@ class Job:
     folder: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A shard's images, optimised and not yet written; pixels are uint8, losses the mean over its batches."""
+
+    plan: ShardPlan
+    pixels_NCHW: Tensor
+    targets_N: Tensor
+    losses: dict[str, float]
+    seed: int
+    seconds: float
+
+
 class Worker:
     """Makes shards on one device.
 
     Args:
         teacher: already loaded, or None to load it as the job says.
+        progress: called with the images done since the last call (fractions count) and the loss terms.
+        log: called with a line for the user.
     """
 
-    def __init__(self, job: Job, device: torch.device, teacher: Teacher | None = None) -> None:
+    def __init__(
+        self, job: Job, device: torch.device, teacher: Teacher | None = None, *, progress: Progress, log: Log
+    ) -> None:
         torch.set_num_threads(job.threads)
         make_deterministic()
         self.job = job
+        self.progress = progress
+        self.log = log
         self.teacher = teacher or reload_teacher(job.teacher, device=device)
         student = reload_teacher(job.student, device=device).network if job.student else None
-        self.engine = Engine(self.teacher, job.recipe, student)
+        execution = Execution(**job.round.execution)
+        self.engine = Engine(self.teacher, job.recipe, student, execution=execution, log=log)
 
-    def make(
-        self, plan: ShardPlan, *, progress: Callable[[float, dict[str, float]], None], log: Callable[[str], None]
-    ) -> ShardRecord:
-        """Make one shard.
+    def make(self, plans: Iterable[ShardPlan]) -> list[str]:
+        """Make shards; return one sentence for each that failed.
 
-        Args:
-            progress: called with the images done since the last call (fractions count) and the loss terms.
-            log: called with a line for the user.
+        While one shard is optimised, a second thread encodes, labels and writes the one before.
 
         Raises:
-            DivergedError: a batch ran into NaN with three seeds in a row.
-            OSError: the shard cannot be written.
+            OSError: a shard cannot be written.
         """
+        problems: list[str] = []
+        # A new thread has torch's default number of threads, not its parent's: labels are sums too.
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.threads,)) as writer:
+            writing: Future[ShardRecord] | None = None
+            for plan in plans:
+                try:
+                    made = self._optimise(plan)
+                except DivergedError as error:
+                    problems.append(str(error))
+                    continue
+                if writing is not None:
+                    writing.result()  # one shard waits to be written at most
+                writing = writer.submit(self._write, made)
+            if writing is not None:
+                writing.result()
+        return problems
+
+    def _optimise(self, plan: ShardPlan) -> _Made:
         started = time.monotonic()
+        targets_N = self._targets(plan)
         pixels: list[Tensor] = []
         losses: list[dict[str, float]] = []
         seeds: list[int] = []
-        for batch, targets_N in enumerate(self._batches(plan)):
-            x_NCHW, terms, seed = self._synthesize(plan, batch, targets_N, progress, log)
+        for batch, first in enumerate(range(0, plan.count, self.job.round.batch)):
+            x_NCHW, terms, seed = self._synthesize(plan, batch, min(self.job.round.batch, plan.count - first))
             pixels.append(self.teacher.preprocessing.to_pixels(x_NCHW).cpu())
             losses.append(terms)
             seeds.append(seed)
-        targets_N = self._targets(plan)
-        images = [encode_image(image, self.job.round.format) for image in torch.cat(pixels)]
+        return _Made(
+            plan=plan,
+            pixels_NCHW=torch.cat(pixels)[: plan.count],
+            targets_N=targets_N,
+            losses={name: float(np.mean([terms[name] for terms in losses])) for name in losses[0]},
+            seed=seeds[0],
+            seconds=time.monotonic() - started,
+        )
+
+    def _write(self, made: _Made) -> ShardRecord:
+        started = time.monotonic()
+        images = [encode_image(image, self.job.round.format) for image in made.pixels_NCHW]
         logits_NK = self._label(images)
 
         def commit(count: int, size: int, sha256: str) -> ShardRecord:
@@ -93,27 +140,22 @@ class Worker:
                 count=count,
                 bytes=size,
                 sha256=sha256,
-                seed=seeds[0],
-                seconds=round(time.monotonic() - started, 3),
+                seed=made.seed,
+                seconds=round(made.seconds + time.monotonic() - started, 3),
                 worker=f"{socket.gethostname()}:{os.getpid()}",
-                losses={name: float(np.mean([terms[name] for terms in losses])) for name in losses[0]},
-                agreement=float((logits_NK.argmax(1) == targets_N).float().mean()),
+                losses=made.losses,
+                agreement=float((logits_NK.argmax(1) == made.targets_N).float().mean()),
             )
 
         samples = (
             Sample(image=image, logits=logits_K.numpy(), target=int(target))
-            for image, logits_K, target in zip(images, logits_NK, targets_N, strict=True)
+            for image, logits_K, target in zip(images, logits_NK, made.targets_N, strict=True)
         )
-        return write_shard(self.job.folder, plan, samples, format=self.job.round.format, commit=commit)
+        return write_shard(self.job.folder, made.plan, samples, format=self.job.round.format, commit=commit)
 
-    def _synthesize(
-        self,
-        plan: ShardPlan,
-        batch: int,
-        targets_N: Tensor,
-        progress: Callable[[float, dict[str, float]], None],
-        log: Callable[[str], None],
-    ) -> tuple[Tensor, dict[str, float], int]:
+    def _synthesize(self, plan: ShardPlan, batch: int, wanted: int) -> tuple[Tensor, dict[str, float], int]:
+        """A whole batch, of which the first ``wanted`` images count: one shape, one compiled step, full statistics."""
+        targets_N = self._targets(plan, batch * self.job.round.batch, self.job.round.batch)
         for attempt in range(ATTEMPTS):
             seed = batch_seed(
                 seed=self.job.seed, round=self.job.round_number, shard=plan.number, batch=batch, attempt=attempt
@@ -122,29 +164,27 @@ class Worker:
 
             def count(share: float, terms: dict[str, float]) -> None:
                 nonlocal counted
-                progress((share - counted) * len(targets_N), terms)
+                self.progress((share - counted) * wanted, terms)
                 counted = share
 
             try:
                 made = self.engine.synthesize(targets_N, seed=seed, progress=count)
             except DivergedError as error:
-                progress(-counted * len(targets_N), {})
+                self.progress(-counted * wanted, {})
                 again = "starting it again with a new seed" if attempt + 1 < ATTEMPTS else "giving the shard up"
-                log(f"shard {plan.number:06d}, batch {batch}: {error}; {again} ({attempt + 1} of {ATTEMPTS} tries)")
+                self.log(
+                    f"shard {plan.number:06d}, batch {batch}: {error}; {again} ({attempt + 1} of {ATTEMPTS} tries)"
+                )
                 continue
-            progress((1 - counted) * len(targets_N), made.losses)
+            self.progress((1 - counted) * wanted, made.losses)
             return made.x, made.losses, seed
         raise DivergedError(f"shard {plan.number:06d} ran into NaN {ATTEMPTS} times; lower --lr or the weights")
 
-    def _targets(self, plan: ShardPlan) -> Tensor:
+    def _targets(self, plan: ShardPlan, first: int = 0, count: int | None = None) -> Tensor:
         """Classes in turn by place in the round: balanced over the run, and within any stretch of it."""
-        start = plan.first_image - self.job.round.first_image
-        return torch.tensor([self.job.classes[i % len(self.job.classes)] for i in range(start, start + plan.count)])
-
-    def _batches(self, plan: ShardPlan) -> Iterator[Tensor]:
-        """The shard's targets in batches of about equal size: a small last one would have poor statistics."""
-        count = -(-plan.count // self.job.recipe.batch_size)
-        yield from self._targets(plan).tensor_split(count)
+        start = plan.first_image - self.job.round.first_image + first
+        classes = self.job.classes
+        return torch.tensor([classes[i % len(classes)] for i in range(start, start + (count or plan.count))])
 
     @torch.no_grad()
     def _label(self, images: list[bytes]) -> Tensor:

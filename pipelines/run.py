@@ -102,7 +102,6 @@ def _report(pipeline: Pipeline, stages: dict[str, Any]) -> dict[str, Any]:
 
 def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
     """Teacher first, then every network that the pipeline made, and one blank image."""
-    import torch
 
     from ..shared.runtime import pick_device
     from ..shared.shards import ShardFolder
@@ -115,8 +114,7 @@ def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
     teacher = reload_teacher(ShardFolder.open(folder).manifest.teacher, device=device)
     networks = {"teacher": teacher.network}
     networks |= {stage.name: load_teacher(str(stage.config.out), device=device).network for stage in makers}
-    size = teacher.preprocessing.image_size
-    return networks, torch.zeros(1, teacher.preprocessing.channels, size, size, device=device)
+    return networks, teacher.preprocessing.blank(1, device)
 
 
 def _teacher_top1(result: dict[str, Any]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,15 +47,25 @@ def paired_latency_ms(networks: Sequence[nn.Module], example_NCHW: Tensor, *, ro
     """
     for network in networks:
         network.eval()
-    times = torch.empty(rounds, len(networks), dtype=torch.float64)
+    calls = [lambda network=network: network(example_NCHW) for network in networks]
+    return [seconds * 1e3 for seconds in paired_seconds(calls, device=example_NCHW.device, rounds=rounds)]
+
+
+def paired_seconds(calls: Sequence[Callable[[], object]], *, device: torch.device, rounds: int) -> list[float]:
+    """Median seconds of each call, in turns; see :func:`paired_latency_ms`.
+
+    Args:
+        device: waited for before and after each call.
+    """
+    times = torch.empty(rounds, len(calls), dtype=torch.float64)
     for round_index in range(-WARM_UP_ROUNDS, rounds):
-        for column, network in enumerate(networks):
-            _synchronize(example_NCHW.device)
+        for column, call in enumerate(calls):
+            _synchronize(device)
             start = time.perf_counter()
-            network(example_NCHW)
-            _synchronize(example_NCHW.device)
+            call()
+            _synchronize(device)
             if round_index >= 0:
-                times[round_index, column] = (time.perf_counter() - start) * 1e3
+                times[round_index, column] = time.perf_counter() - start
     return times.quantile(0.5, dim=0).tolist()
 
 

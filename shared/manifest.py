@@ -17,7 +17,7 @@ from .errors import ConfigError, DreamError
 from .runtime import write_text
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class Round:
         images, shard_size: how many images in all, and in a full shard.
         format: ``png`` or ``jpg``.
         student: sha256 of the student that an adaptive recipe competes against, or None.
+        batch: images optimised together: the recipe's batch size, made smaller where shards then divide evenly.
+        execution: how the step was run when the round began, and is run until it is whole; not in the fingerprint.
     """
 
     recipe: Mapping[str, Any]
@@ -50,6 +52,8 @@ class Round:
     shard_size: int
     format: str
     student: str | None
+    batch: int
+    execution: Mapping[str, Any]
 
     @property
     def num_shards(self) -> int:
@@ -77,7 +81,14 @@ class Manifest:
         return {key: self.teacher[key] for key in ("sha256", "mean", "std", "image_size")}
 
     def next_round(
-        self, *, recipe: Mapping[str, Any], images: int, shard_size: int, format: str, student: str | None
+        self,
+        *,
+        recipe: Mapping[str, Any],
+        images: int,
+        shard_size: int,
+        format: str,
+        student: str | None,
+        batch: int,
     ) -> Round:
         """The round that would follow, with its place in the folder; rounds do not overlap."""
         last = self.rounds[-1] if self.rounds else None
@@ -88,6 +99,7 @@ class Manifest:
             "shard_size": shard_size,
             "format": format,
             "student": student,
+            "batch": batch,
         }
         return Round(
             recipe=recipe,
@@ -98,10 +110,16 @@ class Manifest:
             shard_size=shard_size,
             format=format,
             student=student,
+            batch=batch,
+            execution={},
         )
 
     def with_round(self, added: Round) -> Manifest:
         return replace(self, rounds=(*self.rounds, added))
+
+    def with_execution(self, number: int, execution: Mapping[str, Any]) -> Manifest:
+        changed = replace(self.rounds[number], execution=execution)
+        return replace(self, rounds=(*self.rounds[:number], changed, *self.rounds[number + 1 :]))
 
     def save(self, folder: Path) -> None:
         record = {"schema": SCHEMA, "teacher": dict(self.teacher), "rounds": [asdict(r) for r in self.rounds]}

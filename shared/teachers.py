@@ -65,6 +65,10 @@ class Preprocessing:
         mean, std = self._columns(device)
         return -mean / std, (1 - mean) / std
 
+    def blank(self, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """A batch of the shape that the network takes, all 0: for a trial run."""
+        return torch.zeros(count, self.channels, self.image_size, self.image_size, device=device)
+
     def _columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return (
             torch.tensor(self.mean, device=device)[:, None, None],
@@ -213,10 +217,9 @@ def count_outputs(network: nn.Module, preprocessing: Preprocessing, name: str) -
     """
     device = next(network.parameters()).device
     size = preprocessing.image_size
-    blank = torch.zeros(1, preprocessing.channels, size, size, device=device)
     try:
         with torch.no_grad():
-            logits_NK = network(blank)
+            logits_NK = network(preprocessing.blank(1, device))
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # a network checks its input as it likes
         raise ConfigError(
             f"{name} does not take {size}x{size} images of {preprocessing.channels} channels:"

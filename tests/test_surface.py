@@ -20,7 +20,7 @@ OPTIONS = {
     "invert.cli": f"{ALL} --teacher --weights --num-classes --mean --std --image-size --recipe --steps --scales --lr"
     " --betas --warmup --schedule --alpha-class --alpha-tv --alpha-l2 --alpha-feature --alpha-compete --first-bn"
     " --compete-temperature --jitter --flip --clip --images --shard-size --classes --format --student --append"
-    " --workers --threads",
+    " --compile --precision --workers --threads",
     "distill.cli": f"{ALL} --shards --student --teacher --weights --epochs --lr --warmup-epochs --momentum"
     " --weight-decay --temperature --labels --crop --min-area --flip --mixup --loader --eval",
     "prune.cli": f"{ALL} --shards --ratio --steps --score-images --teacher --weights --epochs --lr --warmup-epochs"

@@ -94,6 +94,32 @@ def test_workers_do_not_change_a_byte(di: Callable, tmp_path: Path) -> None:
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
+def test_batches_are_of_one_size_and_surplus_images_are_dropped(di: Callable, tmp_path: Path) -> None:
+    options = ["--teacher", "digits_cnn", "--steps", 3, "--batch-size", 20, "--json", "--workers", 1]
+    assert di("di-invert", *options, "--images", 31, "--out", tmp_path / "a").code == 0
+    made = json.loads((tmp_path / "a/manifest.json").read_text())["rounds"][0]
+    assert (made["batch"], made["images"]) == (16, 31)  # two batches, 32 images, one too many
+    assert json.loads((tmp_path / "a/000000.json").read_text())["count"] == 31
+    assert di("di-shards", "verify", tmp_path / "a").code == 0
+
+
+def test_a_compiled_run_goes_on_as_it_was_begun(di: Callable, tmp_path: Path) -> None:
+    options = ["--teacher", "digits_cnn", "--images", 12, "--shard-size", 4, "--steps", 3, "--workers", 1]
+    options += ["--out", tmp_path / "a"]
+    begun = di("di-invert", *options, "--compile", "on")
+    assert begun.code == 0, begun.stderr
+    assert begun.stderr.count("compiled the step for (4, 1, 8, 8) in ") == 1
+    tars = {name: (tmp_path / "a" / name).read_bytes() for name in ("000000.tar", "000001.tar", "000002.tar")}
+    (tmp_path / "a/000001.json").unlink()
+    refused = di("di-invert", *options, "--compile", "off")
+    assert refused.code == 2
+    assert "was begun with --compile on" in refused.stderr
+    again = di("di-invert", *options)
+    assert again.code == 0
+    assert "compiled the step" in again.stderr
+    assert {name: (tmp_path / "a" / name).read_bytes() for name in tars} == tars
+
+
 def test_precedence_command_line_environment_file_preset(
     di: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

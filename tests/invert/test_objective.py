@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dreamdistill.invert.objective import Objective, competition, l2_norm, total_variation
 from dreamdistill.invert.recipe import Recipe
-from dreamdistill.invert.statistics import BatchNormTaps, batchnorm_layers, statistics_distance
+from dreamdistill.invert.statistics import TappedNetwork, batchnorm_layers, statistics_distance
 from dreamdistill.shared.networks import NETWORKS
 from dreamdistill.shared.teachers import load_teacher
 
@@ -103,9 +103,7 @@ def objective_on(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             network = NETWORKS["digits_cnn"].build(num_classes=10, in_channels=1)
         networks.append(network.to(x.dtype).eval().requires_grad_(False))
     teacher, student = networks
-    with BatchNormTaps(teacher) as taps:
-        objective = Objective(ALL_TERMS, teacher, taps=taps, student=student)
-        return objective(x, x.roll((1, 1), (2, 3)), torch.arange(len(x)) % 10)
+    return Objective(ALL_TERMS, teacher, student=student)(x, x.roll((1, 1), (2, 3)), torch.arange(len(x)) % 10)
 
 
 def test_the_whole_objective_is_the_weighted_sum() -> None:
@@ -139,30 +137,53 @@ def test_golden_values() -> None:
     """The objective of the shipped teacher on fixed noise; regenerate by deleting the file's entry on purpose only."""
     teacher = load_teacher("digits_cnn").network
     x = random(16, 1, 8, 8, seed=9).float()
-    with BatchNormTaps(teacher) as taps:
-        objective = Objective(ALL_TERMS.changed({"alpha_compete": 0.0}), teacher, taps=taps, student=None)
-        loss, terms = objective(x, x, torch.arange(16) % 10)
+    loss, terms = Objective(ALL_TERMS.changed({"alpha_compete": 0.0}), teacher)(x, x, torch.arange(16) % 10)
     found = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
     assert found == pytest.approx(json.loads(GOLDEN.read_text()), rel=1e-4)
 
 
-def test_taps_find_every_batchnorm_and_leave_nothing_behind() -> None:
+def test_taps_measure_every_batchnorm_and_leave_the_network_as_it_is() -> None:
     network = load_teacher("digits_cnn").network
-    assert len(batchnorm_layers(network)) == 6
-    with BatchNormTaps(network) as taps:
-        network(torch.zeros(2, 1, 8, 8))
-        assert taps.collect().shape == (6,)
-    assert not any(module._forward_pre_hooks for module in network.modules())
+    before = [id(module) for module in network.modules()]
+    x = random(4, 1, 8, 8).float()
+    inputs: list[Tensor] = []
+    layers = batchnorm_layers(network)
+    handles = [layer.register_forward_pre_hook(lambda layer, given: inputs.append(given[0])) for layer in layers]
+    expected = network(x)
+    for handle in handles:
+        handle.remove()
+    output, distances_L = TappedNetwork(network)(x)
+    assert torch.equal(output, expected)
+    assert [id(module) for module in network.modules()] == before
+    assert distances_L.tolist() == pytest.approx(
+        [
+            statistics_distance(given, layer.running_mean, layer.running_var).item()
+            for given, layer in zip(inputs, layers, strict=True)
+        ]
+    )
+
+
+def test_a_tapped_network_shares_its_weights() -> None:
+    network = load_teacher("digits_cnn").network
+    tapped = TappedNetwork(network)
+    assert {p.data_ptr() for p in tapped.parameters()} == {p.data_ptr() for p in network.parameters()}
 
 
 def test_taps_see_timm_batchnorms_that_hold_an_activation() -> None:
     timm = pytest.importorskip("timm")
     network = timm.create_model("efficientnet_lite0", pretrained=False).eval()
-    x = torch.randn(2, 3, 64, 64)
-    with BatchNormTaps(network) as taps:
-        network(x)
-        assert len(taps.layers) == 49
-        assert (taps.collect() > 0).all()
+    _, distances_L = TappedNetwork(network)(torch.randn(2, 3, 64, 64))
+    assert distances_L.shape == (49,)
+    assert (distances_L > 0).all()
+
+
+def test_a_distance_of_nothing_has_no_gradient() -> None:
+    x = torch.tensor([[-1.0], [1.0]], requires_grad=True)  # mean 0, variance 1, exactly as asked
+    distance = statistics_distance(x, torch.zeros(1), torch.ones(1))
+    distance.backward()
+    assert distance.item() == 0
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.zeros(2, 1))
 
 
 def test_layers_without_running_statistics_are_no_layers() -> None:

@@ -36,7 +36,7 @@ def write(folder: Path, number: int = 0, samples: list[Sample] = SAMPLES) -> Sha
 def make_manifest(folder: Path, images: int = 10) -> Manifest:
     empty = Manifest(teacher=TEACHER, rounds=())
     made = empty.with_round(
-        empty.next_round(recipe={"name": "r"}, images=images, shard_size=5, format="png", student=None)
+        empty.next_round(recipe={"name": "r"}, images=images, shard_size=5, format="png", student=None, batch=5)
     )
     made.save(folder)
     return made
@@ -142,7 +142,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
 
 def test_rounds_follow_one_another(tmp_path: Path) -> None:
     manifest = make_manifest(tmp_path, images=12)
-    second = manifest.next_round(recipe={"name": "other"}, images=7, shard_size=5, format="png", student="ab")
+    second = manifest.next_round(recipe={"name": "other"}, images=7, shard_size=5, format="png", student="ab", batch=5)
     assert (second.first_shard, second.first_image, second.num_shards) == (3, 12, 2)
     assert [(p.number, p.first_image, p.count) for p in second.shards()] == [(3, 12, 5), (4, 17, 2)]
     manifest.with_round(second).save(tmp_path)

@@ -1,0 +1,111 @@
+"""How the step is run: compiled or not, and in which number format. Changes what it costs, not what it computes."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..shared.cost import count_macs, paired_seconds
+from ..shared.errors import one_line
+from ..shared.teachers import Teacher
+from .objective import Objective
+from .recipe import Recipe
+
+Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+Log = Callable[[str], None]
+
+# Compiling takes 20 to 60 seconds and saves about half of an eager step, so it pays from two minutes of eager work on:
+# multiply-adds of forward passes, at 15e9 a second of a CPU core (measured, docs/performance.md) and, by estimate, at
+# 2e12 of a GPU.
+REPAID_FROM_MACS = {"cpu": 120 * 15e9, "cuda": 120 * 2e12}
+PROBE_IMAGES = 4
+FASTER = 1.2  # bfloat16 must be so much faster on the CPU before it is taken: it costs precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """compile: through torch.compile. precision: of the networks, ``float32`` or ``bfloat16`` (autocast)."""
+
+    compile: bool
+    precision: str
+
+
+EAGER = Execution(compile=False, precision="float32")
+
+
+def choose_execution(
+    *, compile: str, precision: str, teacher: Teacher, recipe: Recipe, images: int, device: torch.device
+) -> Execution:
+    """Decide what ``auto`` leaves open.
+
+    The choice to compile follows from the amount of work alone, not from a clock, so that a run started again in
+    another folder does the same. bfloat16 is taken on CUDA, and in long runs on CPUs that calculate in it, where a few
+    steps are faster by more than a fifth.
+    """
+    long = _macs(teacher, recipe, images) >= REPAID_FROM_MACS[device.type]
+    if precision == "auto":
+        faster = device.type == "cuda" or (long and _bfloat16_pays(teacher, recipe))
+        precision = "bfloat16" if faster else "float32"
+    return Execution(compile=long if compile == "auto" else compile == "on", precision=precision)
+
+
+def _macs(teacher: Teacher, recipe: Recipe, images: int) -> float:
+    """Multiply-adds of all forward passes of a run."""
+    full = teacher.preprocessing.image_size
+    device = next(teacher.network.parameters()).device
+    one = count_macs(teacher.network, teacher.preprocessing.blank(1, device))
+    return images * one * sum(steps * (size / full) ** 2 for steps, size, _ in recipe.stages(full))
+
+
+def _bfloat16_pays(teacher: Teacher, recipe: Recipe) -> bool:
+    if not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+        return False
+    x = teacher.preprocessing.blank(PROBE_IMAGES).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    targets_N = torch.zeros(len(x), dtype=torch.int64)
+
+    def step(precision: str) -> Callable[[], None]:
+        objective = Objective(recipe, teacher.network, precision=precision)
+        return lambda: objective(x, x, targets_N)[0].backward()
+
+    single, half = paired_seconds([step("float32"), step("bfloat16")], device=x.device, rounds=5)
+    return single / half > FASTER
+
+
+def compiled(objective: Objective, device: torch.device, log: Log) -> Step:
+    """The objective through ``torch.compile``: one graph a shape, with CUDA graphs on CUDA.
+
+    A shape's first call compiles forward and backward pass and tells what that took; torch keeps the result on disk
+    for other processes (``TORCHINDUCTOR_CACHE_DIR``). Where the compiler fails, the step is eager from then on.
+    """
+    fast = torch.compile(
+        objective.__call__, fullgraph=True, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None
+    )
+    ready: dict[torch.Size, Step] = {}
+
+    def prepare(x: Tensor, view: Tensor, targets_N: Tensor) -> Step:
+        started = time.monotonic()
+        probe = x.detach().clone().requires_grad_()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the compiler's, which a user can do nothing about
+                fast(probe, probe if view is x else view.detach().requires_grad_(), targets_N)[0].backward()
+        except Exception as error:
+            log(f"torch.compile failed ({one_line(error)}); going on without it, which is slower")
+            return objective
+        log(f"compiled the step for {tuple(x.shape)} in {time.monotonic() - started:.0f} s")
+        return fast
+
+    def step(x: Tensor, view: Tensor, targets_N: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if x.shape not in ready:
+            ready[x.shape] = prepare(x, view, targets_N)
+        if device.type == "cuda":
+            torch.compiler.cudagraph_mark_step_begin()
+        return ready[x.shape](x, view, targets_N)
+
+    return step

@@ -1,0 +1,192 @@
+"""A step of the inversion engine against the published step and against the bare network, in turn, in one run.
+
+    python tests/benchmarks/bench_engine.py --teacher cifar_resnet20 --batch-size 256 [--device cpu] [--json]
+
+Image-steps a second, medians of paired rounds, each of a few whole steps (shift, loss, gradient, Adam):
+
+    published   the released code's step, written plainly: contiguous NCHW, weights that want gradients too, a hook that
+                copies every BatchNorm input, and the loss read by the host at each step
+    eager, compiled     our engine
+    folded      as compiled, but BatchNorm folded into the convolutions and the statistics matched at their output
+    bare        forward and gradient to the images of the network alone, compiled: the floor
+
+Peak memory is what a round allocates on top of what is there before it, in MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from folded import folded_objective
+from published import published_step
+from torch import Tensor
+
+from dreamdistill.invert.engine import Engine
+from dreamdistill.invert.execution import Execution, compiled
+from dreamdistill.invert.recipe import RECIPES, Recipe
+from dreamdistill.shared.cost import count_macs
+from dreamdistill.shared.runtime import cpu_count
+from dreamdistill.shared.teachers import Teacher, load_teacher
+
+MIB = 2**20
+Round = Callable[[], None]
+
+
+def engine_round(teacher: Teacher, recipe: Recipe, batch_size: int, *, compile: bool, precision: str) -> Round:
+    engine = Engine(teacher, recipe, execution=Execution(compile=compile, precision=precision), log=lambda line: None)
+    targets_N = torch.arange(batch_size) % teacher.num_classes
+    return lambda: engine.synthesize(targets_N, seed=0) and None
+
+
+def folded_round(teacher: Teacher, recipe: Recipe, batch_size: int, *, precision: str) -> Round:
+    """The compiled engine on the folded form."""
+    engine = Engine(teacher, recipe)
+    engine.step = compiled(folded_objective(recipe, teacher.network, precision)[0], engine.device, lambda line: None)
+    targets_N = torch.arange(batch_size) % teacher.num_classes
+    return lambda: engine.synthesize(targets_N, seed=0) and None
+
+
+def bare_round(teacher: Teacher, recipe: Recipe, x: Tensor, *, precision: str) -> Round:
+    """Forward and backward of the network, ``recipe.steps`` times."""
+    device = x.device
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    network = torch.compile(
+        teacher.network, fullgraph=True, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None
+    )
+    gradient_NK = torch.randn(len(x), teacher.num_classes, device=device)
+
+    def run() -> None:
+        for _ in range(recipe.steps[0]):
+            if device.type == "cuda":
+                torch.compiler.cudagraph_mark_step_begin()
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                logits_NK = network(x)
+            torch.autograd.grad(logits_NK, x, gradient_NK.to(logits_NK.dtype))
+
+    return run
+
+
+def peak_mib(work: Round, device: torch.device) -> float:
+    """What one round takes beyond what is held before it."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / MIB
+    _give_back_free_memory()
+    Path("/proc/self/clear_refs").write_text("5")  # the kernel's peak starts anew from here
+    before = _status_kib("VmRSS")
+    work()
+    return (_status_kib("VmHWM") - before) / 1024
+
+
+def _give_back_free_memory() -> None:
+    import ctypes
+
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def _status_kib(key: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{key}:"))
+    return int(line.split()[1])
+
+
+def matmul_tflops(device: torch.device, size: int = 8192) -> float:
+    """What the device makes of one large bfloat16 matrix product."""
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    seconds = []
+    for _ in range(12):
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        a @ b
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begun)
+    return 2 * size**3 / statistics.median(seconds[2:]) / 1e12
+
+
+def measure(works: dict[str, Round], device: torch.device, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each round, all works in turn; the first two rounds, which compile and warm up, are left out."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds + 2):
+        for name, work in works.items():
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            begun = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - begun)
+    return {name: values[2:] for name, values in seconds.items()}
+
+
+def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
+    device = torch.device(arguments.device)
+    torch.set_num_threads(arguments.threads)
+    teacher = load_teacher(arguments.teacher, weights=arguments.weights, image_size=arguments.image_size, device=device)
+    changes = {"steps": (arguments.steps,), "alpha_compete": 0.0, "scales": (1.0,)}
+    recipe = RECIPES["cifar10-deepinversion"].changed(changes)
+    precision = "bfloat16" if device.type == "cuda" else "float32"
+    x = torch.randn(*teacher.preprocessing.blank(arguments.batch_size).shape, device=device)
+
+    def ours(compile: bool) -> Round:
+        return engine_round(teacher, recipe, len(x), compile=compile, precision=precision)
+
+    works = {
+        "published": published_step(teacher, recipe, x),
+        "eager": ours(False),
+        "compiled": ours(True),
+        "folded": folded_round(teacher, recipe, len(x), precision=precision),
+        "bare": bare_round(teacher, recipe, x, precision=precision),
+    }
+    seconds = measure(works, device, arguments.rounds)
+    image_steps = arguments.batch_size * arguments.steps
+    rates = {name: image_steps / statistics.median(values) for name, values in seconds.items()}
+
+    def ratio(above: str, below: str) -> float:
+        return statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
+
+    result: dict[str, Any] = {
+        **{name: round(rate, 1) for name, rate in rates.items()},
+        "speedup_vs_published": round(ratio("published", "compiled"), 3),
+        "over_bare": round(ratio("compiled", "bare"), 3),
+        "peak_mib": {name: round(peak_mib(work, device), 1) for name, work in works.items()},
+    }
+    if device.type == "cuda":
+        flops = 4 * count_macs(teacher.network, teacher.preprocessing.blank(1, device))  # forward and input gradient
+        result["tflops"] = round(rates["compiled"] * flops / 1e12, 1)
+        result["share_of_matmul"] = round(result["tflops"] / matmul_tflops(device), 3)
+    return {
+        **result,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {arguments.threads} threads",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--teacher", required=True)
+    parser.add_argument("--weights")
+    parser.add_argument("--batch-size", type=int, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--threads", type=int, default=cpu_count())
+    parser.add_argument("--steps", type=int, default=2, help="steps a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    result = benchmark(arguments)
+    print(json.dumps(result) if arguments.json else "\n".join(f"{key}: {value}" for key, value in result.items()))
+
+
+if __name__ == "__main__":
+    main()

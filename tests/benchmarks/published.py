@@ -1,0 +1,69 @@
+"""The published step, written plainly, with what makes it slow: to measure ours against, and to agree with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dreamdistill.invert.recipe import Recipe
+from dreamdistill.invert.statistics import batchnorm_layers
+from dreamdistill.shared.teachers import Teacher
+
+
+def published_network(network: nn.Module) -> tuple[nn.Module, list[Tensor]]:
+    """A contiguous NCHW copy whose weights want gradients, and the list that each forward fills with distances."""
+    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format).requires_grad_()
+    distances: list[Tensor] = []
+
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        x = inputs[0].float()
+        mean_C = x.mean((0, 2, 3))
+        var_C = x.permute(1, 0, 2, 3).contiguous().view(x.shape[1], -1).var(1, correction=0)
+        distances.append((layer.running_var - var_C).norm(2) + (layer.running_mean - mean_C).norm(2))  # type: ignore[operator]
+
+    for layer in batchnorm_layers(network):
+        layer.register_forward_hook(hook)
+    return network, distances
+
+
+def published_loss(
+    recipe: Recipe, network: nn.Module, distances: list[Tensor], x: Tensor, view: Tensor, targets_N: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of method and weights as in our objective, so that the two can be compared term by term."""
+    distances.clear()
+    terms = {"class": F.cross_entropy(network(view), targets_N)}
+    steps = (
+        x[:, :, :, :-1] - x[:, :, :, 1:],
+        x[:, :, :-1, :] - x[:, :, 1:, :],
+        x[:, :, :-1, :-1] - x[:, :, 1:, 1:],
+        x[:, :, 1:, :-1] - x[:, :, :-1, 1:],
+    )
+    terms["tv"] = sum((step.flatten(1).norm(2, dim=1) for step in steps), torch.zeros(())).mean()
+    terms["l2"] = x.flatten(1).norm(2, dim=1).mean()
+    terms["feature"] = sum(distances[1:], recipe.first_bn * distances[0])
+    loss = sum((getattr(recipe, f"alpha_{name}") * term for name, term in terms.items()), torch.zeros(()))
+    return loss, terms
+
+
+def published_step(teacher: Teacher, recipe: Recipe, x: Tensor) -> Callable[[], None]:
+    """A call makes ``recipe.steps`` steps: shift, loss, gradient of images and weights, Adam, loss read by the host."""
+    network, distances = published_network(teacher.network)
+    targets_N = torch.arange(len(x), device=x.device) % teacher.num_classes
+    x = x.detach().clone().contiguous().requires_grad_()
+    optimizer = torch.optim.Adam([x], lr=recipe.lr, betas=recipe.betas)  # type: ignore[arg-type]
+
+    def run() -> None:
+        for _ in range(recipe.steps[0]):
+            shift = torch.randint(-recipe.jitter, recipe.jitter + 1, (2,)).tolist()
+            optimizer.zero_grad()
+            network.zero_grad()
+            loss, _ = published_loss(recipe, network, distances, x, x.roll(shift, (2, 3)), targets_N)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    return run

@@ -1,0 +1,167 @@
+"""How the step is run: every form computes the same, a shape is one graph, and a failing compiler costs speed alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+
+from dreamdistill.invert.engine import Engine
+from dreamdistill.invert.execution import Execution, choose_execution
+from dreamdistill.invert.objective import Objective
+from dreamdistill.invert.recipe import RECIPES, Recipe
+from dreamdistill.invert.statistics import batchnorm_layers
+from dreamdistill.shared.teachers import Teacher, load_teacher
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from folded import folded_objective
+from published import published_loss, published_network
+
+CPU = torch.device("cpu")
+COMPILED = Execution(compile=True, precision="float32")
+ALL_TERMS = Recipe(steps=(3,), alpha_tv=0.02, alpha_l2=0.03, alpha_feature=0.5, first_bn=10.0, jitter=1)
+NETWORKS = [
+    "cifar_resnet20",
+    "cifar_vgg11_bn",
+    "mobilenet_v2",
+    "densenet121",
+    "efficientnet_b0",
+    "timm/efficientnet_lite0",
+]
+
+Terms = tuple[dict[str, float], Tensor]
+
+
+@pytest.fixture(autouse=True)
+def no_compiled_code_left() -> None:
+    torch.compiler.reset()
+
+
+def random_teacher(name: str) -> nn.Module:
+    """Random weights, and BatchNorm statistics that are not all alike, as after training."""
+    pytest.importorskip("timm")
+    sizes = {} if name.startswith("cifar") else {"image_size": 64, "num_classes": 10}
+    network = load_teacher(name, weights="none", **sizes).network.to(memory_format=torch.channels_last)
+    generator = torch.Generator().manual_seed(1)
+    for layer in batchnorm_layers(network):
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        layer.running_mean.normal_(0, 0.3, generator=generator)
+        layer.running_var.uniform_(0.5, 2, generator=generator)
+        layer.weight.data.uniform_(0.5, 1.5, generator=generator)
+        layer.bias.data.normal_(0, 0.3, generator=generator)
+    return network
+
+
+def images(size: int) -> Tensor:
+    x = torch.randn(8, 3, size, size, generator=torch.Generator().manual_seed(2))
+    return x.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+def evaluated(result: tuple[Tensor, dict[str, Tensor]], x: Tensor) -> Terms:
+    loss, terms = result
+    (gradient,) = torch.autograd.grad(loss, x)
+    return {name: term.item() for name, term in terms.items()}, gradient
+
+
+def assert_alike(found: Terms, expected: Terms, tolerance: float) -> None:
+    assert found[0] == pytest.approx(expected[0], rel=tolerance)
+    assert (found[1] - expected[1]).norm() <= tolerance * expected[1].norm()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # the tracer looks at it
+def test_every_form_computes_the_same(name: str, precision: str) -> None:
+    """The compiler's part here is its front (one graph, and the gradient's); its kernels are in the next test."""
+    network = random_teacher(name)
+    x = images(32 if name.startswith("cifar") else 64)
+    given = x, x.roll((1, -2), (2, 3)), torch.arange(8) % 10
+    objective = Objective(ALL_TERMS, network, precision=precision)
+    ours = evaluated(objective(*given), x)
+    contiguous, distances = published_network(network)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        published = published_loss(ALL_TERMS, contiguous, distances, *given)
+    folded, _ = folded_objective(ALL_TERMS, network, precision)
+    tolerance = {"float32": 1e-4, "bfloat16": 2e-2}[precision]
+    assert_alike(ours, evaluated(published, x), tolerance)
+    if precision == "float32":  # tracing takes long; the folded network rounds other weights to bfloat16
+        traced = torch.compile(objective.__call__, fullgraph=True, dynamic=False, backend="aot_eager")
+        assert_alike(evaluated(traced(*given), x), ours, tolerance)
+        assert_alike(evaluated(folded(*given), x), ours, 3e-4)
+
+
+def test_compiled_kernels_make_the_same_images_with_one_graph() -> None:
+    teacher = load_teacher("digits_cnn")
+    recipe = ALL_TERMS.changed({"lr": 0.1, "flip": True})
+    targets = torch.arange(16) % 10
+    lines: list[str] = []
+    counters.clear()
+    engine = Engine(teacher, recipe, execution=COMPILED, log=lines.append)
+    first = engine.synthesize(targets, seed=1)
+    again = engine.synthesize(targets, seed=1)
+    engine.synthesize(targets, seed=2)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert len(lines) == 1
+    assert "compiled the step for (16, 1, 8, 8) in" in lines[0]
+    assert torch.equal(first.x, again.x)
+    eager = Engine(teacher, recipe).synthesize(targets, seed=1)
+    assert first.losses == pytest.approx(eager.losses, rel=1e-4)
+    # Adam's first steps have the length lr whatever the gradient is: where that is about 0, its sign is chance.
+    assert (first.x - eager.x).abs().mean() < 1e-3
+
+
+class Unruly(nn.Module):
+    """Looks at its data from Python, which no compiler can follow."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x if x.sum().item() > -1e9 else -x)
+
+
+def test_a_network_that_does_not_compile_runs_eager_with_one_warning() -> None:
+    teacher = load_teacher("digits_cnn")
+    unruly = Teacher(**{**{n: getattr(teacher, n) for n in teacher.__slots__}, "network": Unruly(teacher.network)})
+    targets = torch.arange(4)
+    lines: list[str] = []
+    engine = Engine(unruly, ALL_TERMS, execution=COMPILED, log=lines.append)
+    made = [engine.synthesize(targets, seed=1).x for _ in range(2)]
+    assert len(lines) == 1
+    assert lines[0].startswith("torch.compile failed (")
+    assert lines[0].endswith("going on without it, which is slower")
+    assert torch.equal(made[0], Engine(teacher, ALL_TERMS).synthesize(targets, seed=1).x)
+
+
+def choice(images: int, *, compile: str = "auto", precision: str = "float32") -> Execution:
+    return choose_execution(
+        compile=compile,
+        precision=precision,
+        teacher=load_teacher("cifar_resnet20", weights="none"),
+        recipe=RECIPES["cifar10-deepinversion"],
+        images=images,
+        device=CPU,
+    )
+
+
+def test_auto_compiles_what_is_long_enough_to_repay_it() -> None:
+    assert not choice(16).compile
+    assert choice(50_000).compile
+    assert choice(16, compile="on").compile
+    assert not choice(50_000, compile="off").compile
+    assert not choice(0).compile
+
+
+def test_bfloat16_is_measured_in_long_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choice(16, precision="auto").precision == "float32"
+    assert choice(16, precision="bfloat16").precision == "bfloat16"
+    for half, expected in ((0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+        monkeypatch.setattr("dreamdistill.invert.execution.paired_seconds", lambda *_, half=half, **__: [1.0, half])
+        assert choice(50_000, precision="auto").precision == expected
