@@ -38,8 +38,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     },
     **{
         f"{steps} steps, lr {lr}, tv {weight:g}": {"steps": (steps,), "lr": lr, "alpha_tv": weight, **COSINE}
-        for steps, lr in ((50, 0.2), (100, 0.2))
-        for weight in (0.01, 0.05)
+        for steps, lr in ((100, 0.2), (200, 0.2))
+        for weight in (0.02, 0.05)
     },
 }
 

@@ -112,6 +112,13 @@ def test_published_weights_are_converted_at_the_published_batch_size() -> None:
     assert RECIPES["cifar10-deepdream"].alpha_feature == 0
 
 
+def test_fast_is_the_published_recipe_at_a_tenth_of_its_steps() -> None:
+    fast, published = RECIPES["fast"], RECIPES["cifar10-deepinversion"]
+    assert fast.steps == (published.steps[0] // 10,)
+    kept = {"steps": published.steps, "lr": 0.05, "schedule": "constant", "alpha_tv": published.alpha_tv}
+    assert fast.changed(kept) == published
+
+
 @pytest.mark.parametrize(("size", "name"), [(32, "cifar10-deepinversion"), (224, "imagenet-deepinversion")])
 def test_auto_recipe_goes_by_image_size(size: int, name: str) -> None:
     assert find_recipe("auto", size)[0] == name
