@@ -82,7 +82,7 @@ def plan(config: InvertConfig) -> InvertPlan:
     if min(classes) < 0 or max(classes) >= teacher.num_classes:
         raise ConfigError(f"--classes must lie in 0..{teacher.num_classes - 1}, the teacher's classes")
     # Batches of equal size: a small last one would have poor statistics, and another shape to compile.
-    batch = _equal_parts(config.shard_size or config.images, recipe.batch_size)
+    batch = _equal_parts(min(config.shard_size or config.images, config.images), recipe.batch_size)
     manifest, round_number = _place(
         config,
         teacher,

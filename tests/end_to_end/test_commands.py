@@ -101,6 +101,8 @@ def test_batches_are_of_one_size_and_surplus_images_are_dropped(di: Callable, tm
     assert (made["batch"], made["images"]) == (16, 31)  # two batches, 32 images, one too many
     assert json.loads((tmp_path / "a/000000.json").read_text())["count"] == 31
     assert di("di-shards", "verify", tmp_path / "a").code == 0
+    assert di("di-invert", *options, "--images", 3, "--shard-size", 40, "--out", tmp_path / "b").code == 0
+    assert json.loads((tmp_path / "b/manifest.json").read_text())["rounds"][0]["batch"] == 3
 
 
 def test_a_compiled_run_goes_on_as_it_was_begun(di: Callable, tmp_path: Path) -> None:
