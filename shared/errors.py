@@ -41,5 +41,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException, length: int = 200) -> str:
-    """What a library's error says, or its kind if it says nothing, as a part of one sentence."""
-    return " ".join(str(error).split())[:length] or type(error).__name__
+    """What a library's error says in its first paragraph, or its kind if it says nothing, as a part of one sentence."""
+    return " ".join(str(error).strip().partition("\n\n")[0].split())[:length] or type(error).__name__
