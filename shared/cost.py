@@ -52,7 +52,12 @@ def paired_latency_ms(networks: Sequence[nn.Module], example_NCHW: Tensor, *, ro
 
 
 def paired_seconds(calls: Sequence[Callable[[], object]], *, device: torch.device, rounds: int) -> list[float]:
-    """Median seconds of each call, in turns; see :func:`paired_latency_ms`.
+    """Median seconds of each call; see :func:`paired_rounds`."""
+    return paired_rounds(calls, device=device, rounds=rounds).quantile(0.5, dim=0).tolist()
+
+
+def paired_rounds(calls: Sequence[Callable[[], object]], *, device: torch.device, rounds: int) -> Tensor:
+    """Seconds of each call in each round, in turns, float64 (rounds, calls); see :func:`paired_latency_ms`.
 
     Args:
         device: waited for before and after each call.
@@ -66,7 +71,7 @@ def paired_seconds(calls: Sequence[Callable[[], object]], *, device: torch.devic
             _synchronize(device)
             if round_index >= 0:
                 times[round_index, column] = time.perf_counter() - start
-    return times.quantile(0.5, dim=0).tolist()
+    return times
 
 
 def _synchronize(device: torch.device) -> None:

@@ -19,7 +19,6 @@ import argparse
 import gc
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from torch import Tensor
 from dreamdistill.invert.engine import Engine
 from dreamdistill.invert.execution import Execution, compiled
 from dreamdistill.invert.recipe import RECIPES, Recipe
-from dreamdistill.shared.cost import count_macs
+from dreamdistill.shared.cost import count_macs, paired_rounds, paired_seconds
 from dreamdistill.shared.runtime import cpu_count
 from dreamdistill.shared.teachers import Teacher, load_teacher
 
@@ -40,17 +39,8 @@ MIB = 2**20
 Round = Callable[[], None]
 
 
-def engine_round(teacher: Teacher, recipe: Recipe, batch_size: int, *, compile: bool, precision: str) -> Round:
-    engine = Engine(teacher, recipe, execution=Execution(compile=compile, precision=precision), log=lambda line: None)
-    targets_N = torch.arange(batch_size) % teacher.num_classes
-    return lambda: engine.synthesize(targets_N, seed=0) and None
-
-
-def folded_round(teacher: Teacher, recipe: Recipe, batch_size: int, *, precision: str) -> Round:
-    """The compiled engine on the folded form."""
-    engine = Engine(teacher, recipe)
-    engine.step = compiled(folded_objective(recipe, teacher.network, precision)[0], engine.device, lambda line: None)
-    targets_N = torch.arange(batch_size) % teacher.num_classes
+def engine_round(engine: Engine, batch_size: int) -> Round:
+    targets_N = torch.arange(batch_size) % engine.teacher.num_classes
     return lambda: engine.synthesize(targets_N, seed=0) and None
 
 
@@ -105,29 +95,8 @@ def _status_kib(key: str) -> int:
 def matmul_tflops(device: torch.device, size: int = 8192) -> float:
     """What the device makes of one large bfloat16 matrix product."""
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    seconds = []
-    for _ in range(12):
-        torch.cuda.synchronize()
-        begun = time.perf_counter()
-        a @ b
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begun)
-    return 2 * size**3 / statistics.median(seconds[2:]) / 1e12
-
-
-def measure(works: dict[str, Round], device: torch.device, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each round, all works in turn; the first two rounds, which compile and warm up, are left out."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds + 2):
-        for name, work in works.items():
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            begun = time.perf_counter()
-            work()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - begun)
-    return {name: values[2:] for name, values in seconds.items()}
+    (seconds,) = paired_seconds([lambda: a @ b], device=device, rounds=10)
+    return 2 * size**3 / seconds / 1e12
 
 
 def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -139,17 +108,20 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
     precision = "bfloat16" if device.type == "cuda" else "float32"
     x = torch.randn(*teacher.preprocessing.blank(arguments.batch_size).shape, device=device)
 
-    def ours(compile: bool) -> Round:
-        return engine_round(teacher, recipe, len(x), compile=compile, precision=precision)
-
+    engines = {
+        name: Engine(teacher, recipe, execution=Execution(compile=compile, precision=precision))
+        for name, compile in (("eager", False), ("compiled", True), ("folded", False))
+    }
+    folded, _ = folded_objective(recipe, teacher.network, precision)
+    engines["folded"].step = compiled(folded, device, lambda line: None)
     works = {
         "published": published_step(teacher, recipe, x),
-        "eager": ours(False),
-        "compiled": ours(True),
-        "folded": folded_round(teacher, recipe, len(x), precision=precision),
+        **{name: engine_round(engine, len(x)) for name, engine in engines.items()},
         "bare": bare_round(teacher, recipe, x, precision=precision),
     }
-    seconds = measure(works, device, arguments.rounds)
+    seconds = dict(
+        zip(works, paired_rounds([*works.values()], device=device, rounds=arguments.rounds).T.tolist(), strict=True)
+    )
     image_steps = arguments.batch_size * arguments.steps
     rates = {name: image_steps / statistics.median(values) for name, values in seconds.items()}
 
