@@ -14,9 +14,10 @@ from ..shared.config import to_mapping
 from ..shared.errors import ConfigError, DreamError, PartialError
 from ..shared.images import default_format, encode_image
 from ..shared.manifest import MANIFEST, Manifest, Round, ShardPlan, load_manifest
+from ..shared.marks import read_records
 from ..shared.progress import Progress
 from ..shared.runtime import cpu_count, pick_device, remove_stale_temporaries
-from ..shared.shards import clear_folder, read_records, write_info
+from ..shared.shards import clear_folder, write_info
 from ..shared.teachers import Teacher, load_teacher
 from .config import InvertConfig
 from .engine import Engine, check_recipe

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ..shared.images import decode_image, encode_image
 from ..shared.manifest import Round, ShardPlan
+from ..shared.marks import ShardRecord
 from ..shared.runtime import make_deterministic
-from ..shared.shards import Sample, ShardRecord, write_shard
+from ..shared.shards import Sample, write_shard
 from ..shared.teachers import Teacher, reload_teacher
 from .engine import DivergedError, Engine, batch_seed
 from .execution import Execution, Log

@@ -80,6 +80,11 @@ class Manifest:
         """What the images depend on; the same network may lie elsewhere."""
         return {key: self.teacher[key] for key in ("sha256", "mean", "std", "image_size")}
 
+    def shards(self) -> Iterator[ShardPlan]:
+        """Every shard of every round, in the folder's order."""
+        for item in self.rounds:
+            yield from item.shards()
+
     def next_round(
         self,
         *,

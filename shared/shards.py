@@ -17,7 +17,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ import numpy as np
 from .config import fingerprint
 from .errors import ConfigError, DreamError
 from .manifest import MANIFEST, Manifest, ShardPlan, load_manifest
+from .marks import ShardRecord, read_record, read_records, shard_path, whole_shards, write_record
 from .runtime import atomic_write, write_text
 
 INFO = "_info.json"
@@ -43,33 +44,6 @@ class Sample:
     image: bytes
     logits: np.ndarray
     target: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardRecord:
-    """The commit mark of a shard (``NNNNNN.json``).
-
-    Attributes:
-        count, bytes, sha256: samples, size and digest of the tar.
-        seed: of the attempt that succeeded.
-        seconds: wall time of making it.
-        worker: host and process that made it.
-        losses: final value of each loss term, mean over the shard's batches.
-        agreement: share of images that the teacher assigns to their target.
-    """
-
-    count: int
-    bytes: int
-    sha256: str
-    seed: int
-    seconds: float
-    worker: str
-    losses: dict[str, float]
-    agreement: float
-
-
-def shard_path(folder: Path, number: int, suffix: str) -> Path:
-    return folder / f"{number:06d}.{suffix}"
 
 
 def write_shard(
@@ -103,43 +77,29 @@ def write_shard(
     assert count == plan.count, f"shard {plan.number} got {count} samples, not {plan.count}"
     write_text(shard_path(folder, plan.number, "idx"), "\n".join([f"v1.2 {count}", *lines]) + "\n")
     record = commit(count, size, _sha256(tar_path))
-    write_text(shard_path(folder, plan.number, "json"), json.dumps(asdict(record), indent=1) + "\n")
+    write_record(folder, plan.number, record)
     return record
-
-
-def read_record(folder: Path, number: int) -> ShardRecord | None:
-    """The commit mark of a shard, or None if the shard is not there."""
-    path = shard_path(folder, number, "json")
-    try:
-        return ShardRecord(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
-        raise DreamError(f"{path} is damaged; delete it and run di-invert again to make that shard anew") from error
-
-
-def read_records(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, ShardRecord]:
-    """Number -> commit mark of those shards that are there, in the order of ``plans``."""
-    return {p.number: record for p in plans if (record := read_record(folder, p.number)) is not None}
 
 
 def write_info(folder: Path, manifest: Manifest) -> None:
     """Write ``_info.json`` for the shards that are there: timm's ``--dataset wds/...`` reads it."""
-    there = read_records(folder, _plans(manifest))
+    whole = whole_shards(folder)
+    there = [plan for plan in manifest.shards() if plan.number in whole]
     split = {
         "name": "train",
-        "num_samples": sum(record.count for record in there.values()),
-        "filenames": [shard_path(folder, number, "tar").name for number in there],
-        "shard_lengths": [record.count for record in there.values()],
+        "num_samples": sum(plan.count for plan in there),
+        "filenames": [shard_path(folder, plan.number, "tar").name for plan in there],
+        "shard_lengths": [plan.count for plan in there],
     }
     write_text(folder / INFO, json.dumps({"splits": {"train": split}}, indent=1) + "\n")
 
 
 def clear_folder(folder: Path) -> None:
     """Delete a shard folder's own files and nothing else; commit marks first, so a half-cleared folder is no data."""
-    for pattern in ("[0-9]" * 6 + ".json", MANIFEST, INFO, "[0-9]" * 6 + ".tar", "[0-9]" * 6 + ".idx"):
+    number = "[0-9]" * 6
+    for pattern in (f"{number}.json", MANIFEST, INFO, f"{number}.tar", f"{number}.idx", f"{number}.failed"):
         for path in folder.glob(pattern):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +119,7 @@ class ShardFolder:
             DreamError: a tar is missing or has another size than when it was written.
         """
         manifest = load_manifest(path)
-        records = read_records(path, _plans(manifest))
+        records = read_records(path, manifest.shards())
         if not records:
             raise ConfigError(f"{path} has no finished shard yet: run di-invert again to go on")
         for number, record in records.items():
@@ -181,7 +141,7 @@ class ShardFolder:
 
     @property
     def num_planned(self) -> int:
-        return sum(plan.count for plan in _plans(self.manifest))
+        return sum(plan.count for plan in self.manifest.shards())
 
     def files(self, suffix: str) -> list[str]:
         """Paths of the whole shards' ``tar`` or ``idx`` files, in order."""
@@ -207,7 +167,7 @@ def verify(path: Path) -> list[str]:
     """
     manifest = load_manifest(path)
     problems: list[str] = []
-    for plan in _plans(manifest):
+    for plan in manifest.shards():
         record = read_record(path, plan.number)
         tar = shard_path(path, plan.number, "tar")
         if record is None:
@@ -219,10 +179,6 @@ def verify(path: Path) -> list[str]:
         elif problem := _index_problem(path, plan.number, record):
             problems.append(problem)
     return problems
-
-
-def _plans(manifest: Manifest) -> list[ShardPlan]:
-    return [plan for item in manifest.rounds for plan in item.shards()]
 
 
 def _members(sample: Sample, format: str) -> Iterator[tuple[str, bytes]]:

@@ -13,7 +13,8 @@ import pytest
 
 from dreamdistill.shared.errors import ConfigError, DreamError
 from dreamdistill.shared.manifest import Manifest, ShardPlan, load_manifest
-from dreamdistill.shared.shards import Sample, ShardFolder, ShardRecord, verify, write_info, write_shard
+from dreamdistill.shared.marks import ShardRecord
+from dreamdistill.shared.shards import Sample, ShardFolder, verify, write_info, write_shard
 
 TEACHER = {"name": "t", "sha256": "0" * 64, "mean": [0.5], "std": [0.5], "image_size": 8, "num_classes": 3}
 SAMPLES = [
