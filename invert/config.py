@@ -41,8 +41,13 @@ class InvertConfig(StageConfig):
     precision: str = setting(
         "auto", help="of the networks; auto: bfloat16 where it is faster", choices=("auto", "float32", "bfloat16")
     )
-    workers: int | None = setting(None, help="processes that share the shards out [default: one a GPU, or a core]")
+    workers: int | None = setting(None, help="worker processes, or auto: one a GPU, or one a core [default: auto]")
     threads: int = setting(1, help="CPU threads of each worker; part of the recipe, since sums depend on it")
+    engine: str = setting("local", help="this machine's processes, or a Ray cluster", choices=("local", "ray"))
+    address: str | None = setting(None, help="of the Ray cluster: auto, HOST:PORT or ray://... [default: a local one]")
+    rank: int | None = setting(None, help="make this share of the shards [default: torchrun's or SLURM's, or all]")
+    world: int | None = setting(None, help="number of shares; goes with --rank")
+    grace: float = setting(20.0, help="seconds that shards in hand get to finish after SIGTERM or SIGUSR2")
 
     def __post_init__(self) -> None:
         # Called by name: zero-argument super() does not work in a dataclass with slots.
@@ -51,5 +56,9 @@ class InvertConfig(StageConfig):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more")
+        if self.grace < 0:
+            raise ConfigError("--grace must be 0 or more")
+        if self.address and self.engine != "ray":
+            raise ConfigError("--address is of a Ray cluster, and goes with --engine ray")
         if self.append and self.overwrite:
             raise ConfigError("--append and --overwrite exclude each other")

@@ -10,58 +10,153 @@ from typing import Any
 
 import torch
 
+from ..shared.claims import Claims
 from ..shared.config import to_mapping
-from ..shared.errors import ConfigError, DreamError, PartialError
+from ..shared.errors import ConfigError, DreamError, PartialError, StoppedError
 from ..shared.images import default_format, encode_image
+from ..shared.launch import Place, find_place
 from ..shared.manifest import MANIFEST, Manifest, Round, ShardPlan, load_manifest
-from ..shared.marks import read_records
+from ..shared.marks import ShardFailure, clear_failures, is_whole, read_records, whole_shards
 from ..shared.progress import Progress
 from ..shared.runtime import cpu_count, pick_device, remove_stale_temporaries
 from ..shared.shards import clear_folder, write_info
+from ..shared.signals import grace
 from ..shared.teachers import Teacher, load_teacher
 from .config import InvertConfig
 from .engine import Engine, check_recipe
 from .execution import Execution, choose_execution
 from .fanout import default_workers, make_shards
+from .ray_cluster import connect
 from .recipe import Recipe, find_recipe
 from .worker import Job
 
 IMAGES_A_SHARD = 256  # at least, in whole batches, unless --shard-size says otherwise
 PROBE_STEPS = 3  # of each stage, timed by a dry run
+TOLD = 5  # failed shards that the last sentence names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvertReport:
-    """images, shards: whole ones of this round on disk; seconds: of this call; agreement: share of images that the
-    teacher assigns to their target, 0 to 1."""
+    """images, shards: whole ones on disk of this round, or of this process's share of it; seconds: of this call;
+    agreement: share of these images that the teacher assigns to their target, 0 to 1, None of no images."""
 
     images: int
     shards: int
     seconds: float
-    agreement: float
+    agreement: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InvertPlan:
-    """What a configuration comes to: the job, the manifest to have, and the shards that are not there yet."""
+class _Inputs:
+    """What a configuration names, loaded; device: of the workers."""
+
+    config: InvertConfig
+    place: Place
+    device: torch.device
+    teacher: Teacher
+    student: Teacher | None
+    recipe_name: str
+    recipe: Recipe
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What inputs come to in a folder: the job, the manifest to have, the shards of this process's share, and those of
+    them that are not there yet."""
 
     job: Job
     manifest: Manifest
-    teacher: Teacher
-    device: torch.device
+    share: tuple[ShardPlan, ...]
     pending: tuple[ShardPlan, ...]
     workers: int
 
 
-def plan(config: InvertConfig) -> InvertPlan:
-    """Resolve a configuration against its output folder, writing nothing.
+def run(config: InvertConfig) -> InvertReport:
+    """Write the shards that are not there yet.
+
+    Several runs may work in one folder at the same time, on one machine or many, with shares (``rank``, ``world``) or
+    without: no shard is made by two.
 
     Raises:
         ConfigError: it does not fit together, or the folder holds another recipe's or another teacher's images.
+        PartialError: some shards were given up; the others are kept.
+        StoppedError: a signal came, and shards are left.
+        DreamError: no shard could be made.
     """
+    started = time.monotonic()
+    inputs = _load(config)
+    folder = config.out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
+    with Claims(folder) as claims, claims.folder():
+        if config.overwrite and not claims.nothing_in_hand():
+            raise ConfigError(f"another di-invert is at work in {folder}: --overwrite would delete its shards")
+        todo = _plan(inputs)
+        if config.overwrite:
+            clear_folder(folder)
+        todo.manifest.save(folder)
+        remove_stale_temporaries(folder)
+    failures = _make(inputs, todo)
+    with Claims(folder) as claims, claims.folder():
+        write_info(folder, load_manifest(folder))
+    records = read_records(folder, todo.share).values()
+    if failures:
+        failed = f"{len(failures)} of {len(todo.pending)} shards failed: {_told(failures)}"
+        if not records:
+            _take_back(folder, todo)
+        raise (PartialError if records else DreamError)(failed)
+    images = sum(record.count for record in records)
+    return InvertReport(
+        images=images,
+        shards=len(records),
+        seconds=round(time.monotonic() - started, 3),
+        agreement=sum(record.agreement * record.count for record in records) / images if images else None,
+    )
+
+
+def dry_run(config: InvertConfig) -> dict[str, Any]:
+    """What :func:`run` would do: shards to write and to skip, their size in bytes, and the time they would take.
+
+    The time comes from a few steps of each stage, the size from one image of noise, which no image compresses worse
+    than. Nothing is written.
+    """
+    inputs = _load(config)
+    todo = _plan(inputs)
+    torch.set_num_threads(config.threads)
+    images = sum(p.count for p in todo.pending)
+    preprocessing = inputs.teacher.preprocessing
+    noise = torch.randint(0, 256, (preprocessing.channels, preprocessing.image_size, preprocessing.image_size))
+    members = len(encode_image(noise.byte(), todo.job.round.format)) + 2 * inputs.teacher.num_classes
+    headers = 4 * 512 + 3 * 512  # four members, a header each, padded to blocks of 512
+    return {
+        "shards_to_write": len(todo.pending),
+        "shards_to_skip": len(todo.share) - len(todo.pending),
+        "images": images,
+        "bytes": images * (members + headers),
+        "seconds": round(_seconds_a_batch(inputs, todo.job) * images / todo.job.round.batch / todo.workers, 1),
+        "workers": todo.workers,
+        **todo.job.round.execution,
+    }
+
+
+def _load(config: InvertConfig) -> _Inputs:
     if config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"cannot make the folder {config.out}: there is a file of that name")
-    device = pick_device(config.device)
+    place = find_place(config.rank, config.world)
+    if config.overwrite and place.world > 1:
+        raise ConfigError(
+            f"--overwrite with {place.world} shares would delete what the others write: delete {config.out} first"
+        )
+    if config.engine == "ray":
+        tasks = connect(config.address)
+        if config.device == "cpu":
+            tasks = torch.device("cpu")
+        device, here = tasks, torch.device("cpu")
+    else:
+        device = here = pick_device(config.device, place.local_rank)
     teacher = load_teacher(
         config.teacher,
         weights=config.weights,
@@ -69,7 +164,7 @@ def plan(config: InvertConfig) -> InvertPlan:
         mean=config.mean,
         std=config.std,
         image_size=config.image_size,
-        device=device,
+        device=here,
     )
     name, recipe = find_recipe(config.recipe, teacher.preprocessing.image_size)
     recipe = recipe.changed(config.changes)
@@ -82,6 +177,21 @@ def plan(config: InvertConfig) -> InvertPlan:
     classes = config.classes or tuple(range(teacher.num_classes))
     if min(classes) < 0 or max(classes) >= teacher.num_classes:
         raise ConfigError(f"--classes must lie in 0..{teacher.num_classes - 1}, the teacher's classes")
+    return _Inputs(
+        config=config,
+        place=place,
+        device=device,
+        teacher=teacher,
+        student=student,
+        recipe_name=name,
+        recipe=recipe,
+        classes=classes,
+    )
+
+
+def _plan(inputs: _Inputs) -> _Plan:
+    """Resolve inputs against the output folder, writing nothing."""
+    config, teacher, recipe, student = inputs.config, inputs.teacher, inputs.recipe, inputs.student
     # Batches of equal size: a small last one would have poor statistics, and another shape to compile.
     batch = _equal_parts(min(config.shard_size or config.images, config.images), recipe.batch_size)
     manifest, round_number = _place(
@@ -89,10 +199,10 @@ def plan(config: InvertConfig) -> InvertPlan:
         teacher,
         images=config.images,
         recipe={
-            "name": name,
+            "name": inputs.recipe_name,
             **to_mapping(recipe),
             "seed": config.seed,
-            "classes": "all" if config.classes is None else list(classes),
+            "classes": "all" if config.classes is None else list(inputs.classes),
             "threads": config.threads,
         },
         shard_size=config.shard_size or batch * -(-IMAGES_A_SHARD // batch),
@@ -101,125 +211,84 @@ def plan(config: InvertConfig) -> InvertPlan:
         student=student.sha256 if student else None,
     )
     manifest = manifest.with_execution(
-        round_number, _execution(config, manifest.rounds[round_number], teacher, recipe, device)
+        round_number, _execution(config, manifest.rounds[round_number], teacher, recipe, inputs.device)
     )
+    item = manifest.rounds[round_number]
     job = Job(
         teacher=teacher.describe(),
         student=student.describe() if student else None,
         recipe=recipe,
-        round=manifest.rounds[round_number],
+        round=item,
         round_number=round_number,
-        classes=classes,
+        classes=inputs.classes,
         seed=config.seed,
         threads=config.threads,
         folder=config.out,
     )
-    there = {} if config.overwrite else read_records(config.out, job.round.shards())
-    pending = tuple(p for p in job.round.shards() if p.number not in there)
-    workers = config.workers or default_workers(device, config.threads, cpu_count())
-    return InvertPlan(
-        job=job,
-        manifest=manifest,
-        teacher=teacher,
-        device=device,
-        pending=pending,
-        workers=max(1, min(workers, len(pending))),
-    )
+    whole = whole_shards(config.out) if config.out.exists() and not config.overwrite else set()
+    share = tuple(p for p in item.shards() if (p.number - item.first_shard) % inputs.place.world == inputs.place.rank)
+    pending = tuple(p for p in share if p.number not in whole)
+    workers = config.workers or default_workers(inputs.device, config.threads, cpu_count(), inputs.place)
+    return _Plan(job=job, manifest=manifest, share=share, pending=pending, workers=max(1, min(workers, len(pending))))
 
 
-def run(config: InvertConfig) -> InvertReport:
-    """Write the shards that are not there yet.
-
-    Raises:
-        ConfigError: see :func:`plan`.
-        PartialError: some shards failed or are missing; the others are kept.
-        DreamError: no shard could be made.
-    """
-    started = time.monotonic()
-    todo = plan(config)
-    folder, job = config.out, todo.job
+def _make(inputs: _Inputs, todo: _Plan) -> dict[int, ShardFailure]:
+    """Make the pending shards; return which were given up."""
+    config = inputs.config
+    if not todo.pending:
+        return {}
+    clear_failures(config.out, todo.pending)  # they are tried again
+    total = sum(p.count for p in todo.pending)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
-    if config.overwrite:
-        clear_folder(folder)
-    remove_stale_temporaries(folder)
-    todo.manifest.save(folder)
-    problems: list[str] = []
-    if todo.pending:
-        try:
-            with Progress("invert", total=sum(p.count for p in todo.pending), unit="images") as bar:
-                problems = make_shards(
-                    job,
-                    todo.pending,
-                    workers=todo.workers,
-                    device=todo.device,
-                    teacher=todo.teacher,
-                    progress=lambda images, terms: bar.advance(images, **terms),
-                    log=bar.log,
-                )
-        finally:
-            remove_stale_temporaries(folder)  # of workers that were stopped in the middle of a shard
-    write_info(folder, todo.manifest)
-    records = read_records(folder, job.round.shards()).values()
-    if problems:
-        if not records:
-            _take_back(folder, todo)
-        failure = PartialError if records else DreamError
-        raise failure(f"{len(problems)} of {len(todo.pending)} shards failed: {'; '.join(problems)}")
-    images = sum(record.count for record in records)
-    return InvertReport(
-        images=images,
-        shards=len(records),
-        seconds=round(time.monotonic() - started, 3),
-        agreement=sum(record.agreement * record.count for record in records) / images,
-    )
+        with grace(config.grace) as stopping, Progress("invert", total=total, unit="images") as bar:
+            failures = make_shards(
+                todo.job,
+                todo.pending,
+                engine=config.engine,
+                workers=todo.workers,
+                device=inputs.device,
+                teacher=inputs.teacher,
+                stopping=stopping,
+                progress=lambda images, terms: bar.advance(images, **terms),
+                log=bar.log,
+            )
+            left = sum(p.number not in failures and not is_whole(config.out, p.number) for p in todo.pending)
+            if left:
+                raise StoppedError(f"stopped by a signal, {left} shards are left; run the same command again to go on")
+            return failures
+    finally:
+        remove_stale_temporaries(config.out)  # of workers that were stopped in the middle of a shard
 
 
-def _take_back(folder: Path, todo: InvertPlan) -> None:
+def _told(failures: dict[int, ShardFailure]) -> str:
+    told = [f"{number:06d} ({failure.reason})" for number, failure in sorted(failures.items())[:TOLD]]
+    more = len(failures) - len(told)
+    return "; ".join([*told, f"and {more} more"] if more else told)
+
+
+def _take_back(folder: Path, todo: _Plan) -> None:
     """Drop the round of which no shard could be made: the recipe that does better must not find it in its way."""
-    earlier = todo.manifest.rounds[: todo.job.round_number]
-    if not earlier:
-        clear_folder(folder)
-    elif todo.job.round_number == len(todo.manifest.rounds) - 1:  # later rounds' seeds depend on their place
-        replace(todo.manifest, rounds=earlier).save(folder)
+    with Claims(folder) as claims, claims.folder():
+        if not claims.nothing_in_hand() or whole_shards(folder) & {plan.number for plan in todo.job.round.shards()}:
+            return  # other runs have more luck
+        earlier = todo.manifest.rounds[: todo.job.round_number]
+        if not earlier:
+            clear_folder(folder)
+        elif todo.job.round_number == len(todo.manifest.rounds) - 1:  # later rounds' seeds depend on their place
+            clear_failures(folder, todo.job.round.shards())
+            replace(todo.manifest, rounds=earlier).save(folder)
 
 
-def dry_run(config: InvertConfig) -> dict[str, Any]:
-    """What :func:`run` would do: shards to write and to skip, their size in bytes, and the time they would take.
-
-    The time comes from a few steps of each stage, the size from one image of noise, which no image compresses worse
-    than. Nothing is written.
-    """
-    todo = plan(config)
-    torch.set_num_threads(config.threads)
-    images = sum(p.count for p in todo.pending)
-    preprocessing = todo.teacher.preprocessing
-    noise = torch.randint(0, 256, (preprocessing.channels, preprocessing.image_size, preprocessing.image_size))
-    members = len(encode_image(noise.byte(), todo.job.round.format)) + 2 * todo.teacher.num_classes
-    headers = 4 * 512 + 3 * 512  # four members, a header each, padded to blocks of 512
-    return {
-        "shards_to_write": len(todo.pending),
-        "shards_to_skip": todo.job.round.num_shards - len(todo.pending),
-        "images": images,
-        "bytes": images * (members + headers),
-        "seconds": round(_seconds_a_batch(todo) * images / todo.job.round.batch / todo.workers, 1),
-        "workers": todo.workers,
-        **todo.job.round.execution,
-    }
-
-
-def _seconds_a_batch(todo: InvertPlan) -> float:
+def _seconds_a_batch(inputs: _Inputs, job: Job) -> float:
     """By a few steps of each stage; what is compiled for them, the run finds in the cache."""
-    recipe = todo.job.recipe
-    stages = recipe.stages(todo.teacher.preprocessing.image_size)
+    recipe = job.recipe
+    stages = recipe.stages(inputs.teacher.preprocessing.image_size)
     if not any(steps for steps, _, _ in stages):
         return 0.0
     engine = Engine(
-        todo.teacher, recipe.changed({"steps": (PROBE_STEPS,)}), execution=Execution(**todo.job.round.execution)
+        inputs.teacher, recipe.changed({"steps": (PROBE_STEPS,)}), execution=Execution(**job.round.execution)
     )
-    targets = torch.zeros(todo.job.round.batch, dtype=torch.int64)
+    targets = torch.zeros(job.round.batch, dtype=torch.int64)
     engine.synthesize(targets, seed=0)  # warms up
     ends = [time.monotonic()]
     engine.synthesize(targets, seed=0, progress=lambda share, terms: ends.append(time.monotonic()))

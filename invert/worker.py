@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..shared.claims import Claims
 from ..shared.images import decode_image, encode_image
 from ..shared.manifest import Round, ShardPlan
-from ..shared.marks import ShardRecord
+from ..shared.marks import ShardRecord, is_whole
 from ..shared.runtime import make_deterministic
 from ..shared.shards import Sample, write_shard
 from ..shared.teachers import Teacher, reload_teacher
@@ -64,6 +65,31 @@ class _Made:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a shard.
+
+    Attributes:
+        fate: ``made`` (by whomever), ``busy`` (another run has it in hand), ``diverged`` (with every seed that there
+            is to try) or ``unwritable``.
+        reason: in words, of the last two.
+        error: of an unwritable one.
+    """
+
+    number: int
+    fate: Literal["made", "busy", "diverged", "unwritable"]
+    reason: str = ""
+    error: OSError | None = None
+
+
+Report = Callable[[Outcome], None]
+
+
+def worker_name() -> str:
+    """This process, as commit marks name it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 class Worker:
     """Makes shards on one device.
 
@@ -86,30 +112,49 @@ class Worker:
         execution = Execution(**job.round.execution)
         self.engine = Engine(self.teacher, job.recipe, student, execution=execution, log=log)
 
-    def make(self, plans: Iterable[ShardPlan]) -> list[str]:
-        """Make shards; return one sentence for each that failed.
+    def make(self, plans: Iterable[ShardPlan], report: Report) -> None:
+        """Make shards, one after the other, and report on each, from whichever thread is done with it.
 
-        While one shard is optimised, a second thread encodes, labels and writes the one before.
+        While one shard is optimised, a second thread encodes, labels and writes the one before; one shard waits to be
+        written at most. A shard in hand is claimed, so that no other run makes it too.
 
         Raises:
-            OSError: a shard cannot be written.
+            OSError: the folder cannot be written to.
         """
-        problems: list[str] = []
         # A new thread has torch's default number of threads, not its parent's: labels are sums too.
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.threads,)) as writer:
-            writing: Future[ShardRecord] | None = None
+        writer = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.threads,))
+        with Claims(self.job.folder) as claims, writer:
+            writing: Future[None] | None = None
             for plan in plans:
-                try:
-                    made = self._optimise(plan)
-                except DivergedError as error:
-                    problems.append(str(error))
-                    continue
-                if writing is not None:
-                    writing.result()  # one shard waits to be written at most
-                writing = writer.submit(self._write, made)
+                if not claims.take(plan.number):
+                    report(Outcome(number=plan.number, fate="busy"))
+                elif is_whole(self.job.folder, plan.number):  # made by another run since the plan was
+                    claims.give_back(plan.number)
+                    self.progress(plan.count, {})
+                    report(Outcome(number=plan.number, fate="made"))
+                else:
+                    try:
+                        made = self._optimise(plan)
+                    except DivergedError as error:
+                        claims.give_back(plan.number)
+                        report(Outcome(number=plan.number, fate="diverged", reason=str(error)))
+                        continue
+                    if writing is not None:
+                        writing.result()
+                    writing = writer.submit(self._finish, made, claims, report)
             if writing is not None:
                 writing.result()
-        return problems
+
+    def _finish(self, made: _Made, claims: Claims, report: Report) -> None:
+        number = made.plan.number
+        try:
+            self._write(made)
+        except OSError as error:
+            outcome = Outcome(number=number, fate="unwritable", reason=str(error), error=error)
+        else:
+            outcome = Outcome(number=number, fate="made")
+        claims.give_back(number)
+        report(outcome)
 
     def _optimise(self, plan: ShardPlan) -> _Made:
         started = time.monotonic()
@@ -117,11 +162,23 @@ class Worker:
         pixels: list[Tensor] = []
         losses: list[dict[str, float]] = []
         seeds: list[int] = []
-        for batch, first in enumerate(range(0, plan.count, self.job.round.batch)):
-            x_NCHW, terms, seed = self._synthesize(plan, batch, min(self.job.round.batch, plan.count - first))
-            pixels.append(self.teacher.preprocessing.to_pixels(x_NCHW).cpu())
-            losses.append(terms)
-            seeds.append(seed)
+        counted = 0.0
+
+        def progress(images: float, terms: dict[str, float]) -> None:
+            nonlocal counted
+            counted += images
+            self.progress(images, terms)
+
+        try:
+            for batch, first in enumerate(range(0, plan.count, self.job.round.batch)):
+                wanted = min(self.job.round.batch, plan.count - first)
+                x_NCHW, terms, seed = self._synthesize(plan, batch, wanted, progress)
+                pixels.append(self.teacher.preprocessing.to_pixels(x_NCHW).cpu())
+                losses.append(terms)
+                seeds.append(seed)
+        except Exception:
+            self.progress(-counted, {})
+            raise
         return _Made(
             plan=plan,
             pixels_NCHW=torch.cat(pixels)[: plan.count],
@@ -143,7 +200,7 @@ class Worker:
                 sha256=sha256,
                 seed=made.seed,
                 seconds=round(made.seconds + time.monotonic() - started, 3),
-                worker=f"{socket.gethostname()}:{os.getpid()}",
+                worker=worker_name(),
                 losses=made.losses,
                 agreement=float((logits_NK.argmax(1) == made.targets_N).float().mean()),
             )
@@ -154,7 +211,9 @@ class Worker:
         )
         return write_shard(self.job.folder, made.plan, samples, format=self.job.round.format, commit=commit)
 
-    def _synthesize(self, plan: ShardPlan, batch: int, wanted: int) -> tuple[Tensor, dict[str, float], int]:
+    def _synthesize(
+        self, plan: ShardPlan, batch: int, wanted: int, progress: Progress
+    ) -> tuple[Tensor, dict[str, float], int]:
         """A whole batch, of which the first ``wanted`` images count: one shape, one compiled step, full statistics."""
         targets_N = self._targets(plan, batch * self.job.round.batch, self.job.round.batch)
         for attempt in range(ATTEMPTS):
@@ -165,19 +224,19 @@ class Worker:
 
             def count(share: float, terms: dict[str, float]) -> None:
                 nonlocal counted
-                self.progress((share - counted) * wanted, terms)
+                progress((share - counted) * wanted, terms)
                 counted = share
 
             try:
                 made = self.engine.synthesize(targets_N, seed=seed, progress=count)
             except DivergedError as error:
-                self.progress(-counted * wanted, {})
+                progress(-counted * wanted, {})
                 again = "starting it again with a new seed" if attempt + 1 < ATTEMPTS else "giving the shard up"
                 self.log(
                     f"shard {plan.number:06d}, batch {batch}: {error}; {again} ({attempt + 1} of {ATTEMPTS} tries)"
                 )
                 continue
-            self.progress((1 - counted) * wanted, made.losses)
+            progress((1 - counted) * wanted, made.losses)
             return made.x, made.losses, seed
         raise DivergedError(f"shard {plan.number:06d} ran into NaN {ATTEMPTS} times; lower --lr or the weights")
 

@@ -160,13 +160,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def coerce(setting: Setting, value: Any) -> Any:
     """Turn text or a YAML value into the type of a setting.
 
-    Tuples are written ``a,b,c``; YAML's ``null`` means "not given" where the type allows it.
+    Tuples are written ``a,b,c``. YAML's ``null``, and ``auto`` for a number, mean "not given" where the type allows it.
 
     Raises:
         ConfigError: the value does not have the setting's type, or is not one of its choices.
     """
     kind, optional = strip_optional(setting.type)
-    if value is None:
+    if value is None or (optional and kind is int and value == "auto"):
         if optional:
             return None
         raise ConfigError(f"{setting.flag} needs a value")

@@ -128,7 +128,10 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         record = {"schema": SCHEMA, "teacher": dict(self.teacher), "rounds": [asdict(r) for r in self.rounds]}
-        write_text(folder / MANIFEST, json.dumps(record, indent=1) + "\n")
+        text = json.dumps(record, indent=1) + "\n"
+        path = folder / MANIFEST
+        if not path.exists() or path.read_text() != text:  # others read it meanwhile, maybe a thousand
+            write_text(path, text)
 
 
 def load_manifest(folder: Path) -> Manifest:

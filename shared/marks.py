@@ -101,6 +101,12 @@ def write_failure(folder: Path, number: int, failure: ShardFailure) -> None:
     write_text(shard_path(folder, number, FAILED), json.dumps(asdict(failure)) + "\n")
 
 
+def clear_failures(folder: Path, plans: Iterable[ShardPlan]) -> None:
+    """Forget that these shards were given up."""
+    for number in read_failures(folder, plans):
+        shard_path(folder, number, FAILED).unlink(missing_ok=True)
+
+
 def read_failures(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, ShardFailure]:
     """Number -> why it was given up, of those shards that were and are not there."""
     failed = {int(path.stem): path for path in folder.glob(f"*.{FAILED}") if path.stem.isdigit()}

@@ -15,16 +15,18 @@ import torch
 from .errors import ConfigError
 
 _TEMPORARY = ".tmp"
+_STALE_AFTER = 24 * 3600.0  # seconds
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` is the first GPU where there is one, else the CPU.
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """``auto`` is this process's GPU where there is one (they are taken in turn, by local rank), else the CPU.
 
     Raises:
         ConfigError: the name is not a device, or the device is not on this machine.
     """
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return torch.device("cuda", local_rank % gpus) if gpus else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -39,8 +41,18 @@ def pick_device(name: str) -> torch.device:
 
 
 def cpu_count() -> int:
-    """The processors this process may use, which under SLURM or a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The processors this process may use, which under SLURM or in a container are fewer than the machine has."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, _container_cpus(Path("/sys/fs/cgroup/cpu.max"), allowed)))
+
+
+def _container_cpus(cpu_max: Path, default: int) -> int:
+    """Processors' worth of time that the container gets (cgroup v2), if it is limited: ``docker run --cpus 2``."""
+    try:
+        quota, period = cpu_max.read_text().split()
+        return int(quota) // int(period)
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return default
 
 
 def make_deterministic() -> None:
@@ -96,11 +108,20 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Delete what killed writers of this host left behind; files of live processes and of other hosts stay."""
-    for leaving in folder.glob(f".*{_TEMPORARY}"):
-        host, _, pid = leaving.name.removesuffix(_TEMPORARY).rpartition(".")
-        if host.endswith(f".{socket.gethostname()}") and pid.isdigit() and not _alive(int(pid)):
-            leaving.unlink(missing_ok=True)
+    """Delete what killed writers left behind.
+
+    On this host, those are files of dead processes. Other hosts cannot be asked: of theirs, files a day older than the
+    folder's last change, both by the file system's clock. No file takes a day to write.
+    """
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        host, _, pid = path.name.removesuffix(_TEMPORARY).rpartition(".")
+        with contextlib.suppress(FileNotFoundError):
+            if host.endswith(f".{socket.gethostname()}"):
+                stale = pid.isdigit() and not _alive(int(pid))
+            else:
+                stale = folder.stat().st_mtime - path.stat().st_mtime > _STALE_AFTER
+            if stale:
+                path.unlink()
 
 
 def _alive(pid: int) -> bool:

@@ -2,18 +2,80 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from .errors import StoppedError
 
+# SIGTERM: scancel, kill, a node being drained. SIGUSR2: what SLURM is asked to send before the time limit.
+_STOPS = tuple(number for name in ("SIGTERM", "SIGUSR2") if (number := getattr(signal, name, None)) is not None)
+
 
 def stop_on_signals() -> None:
-    """Turn SIGTERM into :class:`StoppedError` (exit code 75: work is left, run again)."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        raise StoppedError(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
-
+    """Turn SIGTERM and SIGUSR2 into :class:`StoppedError` (exit code 75: work is left, run again)."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
+        for number in _STOPS:
+            signal.signal(number, _stop)
+
+
+@contextlib.contextmanager
+def grace(seconds: float) -> Iterator[Callable[[], bool]]:
+    """Within this, a stop signal is only noted, and :class:`StoppedError` comes ``seconds`` later, or with the next.
+
+    Yields:
+        A function that tells whether a signal has come: begin nothing new, and come to an end.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield lambda: False
+        return
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted or seconds <= 0:
+            _stop(number, frame)
+        noted.append(number)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def time_is_up(_number: int, frame: FrameType | None) -> None:
+        _stop(noted[0], frame)
+
+    before = {number: signal.signal(number, note) for number in _STOPS}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, time_is_up)
+    try:
+        yield lambda: bool(noted)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Puts the handlers back that a library replaces within this."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_STOPS)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Ctrl-C and stop signals come after this. Processes started in it inherit the mask and never see them.
+
+    Such signals often go to every process of a terminal or of a batch job's step; the parent answers for all.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *_STOPS})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise StoppedError(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
