@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..shared.claims import Claims
-from ..shared.config import to_mapping
 from ..shared.errors import ConfigError, DreamError, PartialError, StoppedError
-from ..shared.images import default_format, encode_image
-from ..shared.launch import Place, find_place
-from ..shared.manifest import MANIFEST, Manifest, Round, ShardPlan, load_manifest
+from ..shared.images import encode_image
+from ..shared.manifest import load_manifest
 from ..shared.marks import ShardFailure, clear_failures, is_whole, read_records, whole_shards
 from ..shared.progress import Progress
-from ..shared.runtime import cpu_count, pick_device, remove_stale_temporaries
+from ..shared.runtime import remove_stale_temporaries
 from ..shared.shards import clear_folder, write_info
 from ..shared.signals import grace
-from ..shared.teachers import Teacher, load_teacher
 from .config import InvertConfig
-from .engine import Engine, check_recipe
-from .execution import Execution, choose_execution
-from .fanout import default_workers, make_shards
-from .ray_cluster import connect
-from .recipe import Recipe, find_recipe
+from .engine import Engine
+from .execution import Execution
+from .fanout import make_shards
+from .plan import Inputs, Plan, load_inputs, make_plan
 from .worker import Job
 
-IMAGES_A_SHARD = 256  # at least, in whole batches, unless --shard-size says otherwise
 PROBE_STEPS = 3  # of each stage, timed by a dry run
 TOLD = 5  # failed shards that the last sentence names
 
@@ -46,32 +40,6 @@ class InvertReport:
     agreement: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Inputs:
-    """What a configuration names, loaded; device: of the workers."""
-
-    config: InvertConfig
-    place: Place
-    device: torch.device
-    teacher: Teacher
-    student: Teacher | None
-    recipe_name: str
-    recipe: Recipe
-    classes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """What inputs come to in a folder: the job, the manifest to have, the shards of this process's share, and those of
-    them that are not there yet."""
-
-    job: Job
-    manifest: Manifest
-    share: tuple[ShardPlan, ...]
-    pending: tuple[ShardPlan, ...]
-    workers: int
-
-
 def run(config: InvertConfig) -> InvertReport:
     """Write the shards that are not there yet.
 
@@ -85,7 +53,7 @@ def run(config: InvertConfig) -> InvertReport:
         DreamError: no shard could be made.
     """
     started = time.monotonic()
-    inputs = _load(config)
+    inputs = load_inputs(config)
     folder = config.out
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +62,7 @@ def run(config: InvertConfig) -> InvertReport:
     with Claims(folder) as claims, claims.folder():
         if config.overwrite and not claims.nothing_in_hand():
             raise ConfigError(f"another di-invert is at work in {folder}: --overwrite would delete its shards")
-        todo = _plan(inputs)
+        todo = make_plan(inputs)
         if config.overwrite:
             clear_folder(folder)
         todo.manifest.save(folder)
@@ -123,8 +91,8 @@ def dry_run(config: InvertConfig) -> dict[str, Any]:
     The time comes from a few steps of each stage, the size from one image of noise, which no image compresses worse
     than. Nothing is written.
     """
-    inputs = _load(config)
-    todo = _plan(inputs)
+    inputs = load_inputs(config)
+    todo = make_plan(inputs)
     torch.set_num_threads(config.threads)
     images = sum(p.count for p in todo.pending)
     preprocessing = inputs.teacher.preprocessing
@@ -142,97 +110,7 @@ def dry_run(config: InvertConfig) -> dict[str, Any]:
     }
 
 
-def _load(config: InvertConfig) -> _Inputs:
-    if config.out.exists() and not config.out.is_dir():
-        raise ConfigError(f"cannot make the folder {config.out}: there is a file of that name")
-    place = find_place(config.rank, config.world)
-    if config.overwrite and place.world > 1:
-        raise ConfigError(
-            f"--overwrite with {place.world} shares would delete what the others write: delete {config.out} first"
-        )
-    if config.engine == "ray":
-        tasks = connect(config.address)
-        if config.device == "cpu":
-            tasks = torch.device("cpu")
-        device, here = tasks, torch.device("cpu")
-    else:
-        device = here = pick_device(config.device, place.local_rank)
-    teacher = load_teacher(
-        config.teacher,
-        weights=config.weights,
-        num_classes=config.num_classes,
-        mean=config.mean,
-        std=config.std,
-        image_size=config.image_size,
-        device=here,
-    )
-    name, recipe = find_recipe(config.recipe, teacher.preprocessing.image_size)
-    recipe = recipe.changed(config.changes)
-    student = _load_student(config, teacher)
-    if student is None:
-        if config.changes.get("alpha_compete"):
-            raise ConfigError("--alpha-compete needs a --student to compete against")
-        recipe = recipe.changed({"alpha_compete": 0.0})
-    check_recipe(teacher, recipe)
-    classes = config.classes or tuple(range(teacher.num_classes))
-    if min(classes) < 0 or max(classes) >= teacher.num_classes:
-        raise ConfigError(f"--classes must lie in 0..{teacher.num_classes - 1}, the teacher's classes")
-    return _Inputs(
-        config=config,
-        place=place,
-        device=device,
-        teacher=teacher,
-        student=student,
-        recipe_name=name,
-        recipe=recipe,
-        classes=classes,
-    )
-
-
-def _plan(inputs: _Inputs) -> _Plan:
-    """Resolve inputs against the output folder, writing nothing."""
-    config, teacher, recipe, student = inputs.config, inputs.teacher, inputs.recipe, inputs.student
-    # Batches of equal size: a small last one would have poor statistics, and another shape to compile.
-    batch = _equal_parts(min(config.shard_size or config.images, config.images), recipe.batch_size)
-    manifest, round_number = _place(
-        config,
-        teacher,
-        images=config.images,
-        recipe={
-            "name": inputs.recipe_name,
-            **to_mapping(recipe),
-            "seed": config.seed,
-            "classes": "all" if config.classes is None else list(inputs.classes),
-            "threads": config.threads,
-        },
-        shard_size=config.shard_size or batch * -(-IMAGES_A_SHARD // batch),
-        batch=batch,
-        format=default_format(teacher.preprocessing.image_size) if config.format == "auto" else config.format,
-        student=student.sha256 if student else None,
-    )
-    manifest = manifest.with_execution(
-        round_number, _execution(config, manifest.rounds[round_number], teacher, recipe, inputs.device)
-    )
-    item = manifest.rounds[round_number]
-    job = Job(
-        teacher=teacher.describe(),
-        student=student.describe() if student else None,
-        recipe=recipe,
-        round=item,
-        round_number=round_number,
-        classes=inputs.classes,
-        seed=config.seed,
-        threads=config.threads,
-        folder=config.out,
-    )
-    whole = whole_shards(config.out) if config.out.exists() and not config.overwrite else set()
-    share = tuple(p for p in item.shards() if (p.number - item.first_shard) % inputs.place.world == inputs.place.rank)
-    pending = tuple(p for p in share if p.number not in whole)
-    workers = config.workers or default_workers(inputs.device, config.threads, cpu_count(), inputs.place)
-    return _Plan(job=job, manifest=manifest, share=share, pending=pending, workers=max(1, min(workers, len(pending))))
-
-
-def _make(inputs: _Inputs, todo: _Plan) -> dict[int, ShardFailure]:
+def _make(inputs: Inputs, todo: Plan) -> dict[int, ShardFailure]:
     """Make the pending shards; return which were given up."""
     config = inputs.config
     if not todo.pending:
@@ -266,7 +144,7 @@ def _told(failures: dict[int, ShardFailure]) -> str:
     return "; ".join([*told, f"and {more} more"] if more else told)
 
 
-def _take_back(folder: Path, todo: _Plan) -> None:
+def _take_back(folder: Path, todo: Plan) -> None:
     """Drop the round of which no shard could be made: the recipe that does better must not find it in its way."""
     with Claims(folder) as claims, claims.folder():
         if not claims.nothing_in_hand() or whole_shards(folder) & {plan.number for plan in todo.job.round.shards()}:
@@ -279,7 +157,7 @@ def _take_back(folder: Path, todo: _Plan) -> None:
             replace(todo.manifest, rounds=earlier).save(folder)
 
 
-def _seconds_a_batch(inputs: _Inputs, job: Job) -> float:
+def _seconds_a_batch(inputs: Inputs, job: Job) -> float:
     """By a few steps of each stage; what is compiled for them, the run finds in the cache."""
     recipe = job.recipe
     stages = recipe.stages(inputs.teacher.preprocessing.image_size)
@@ -295,68 +173,3 @@ def _seconds_a_batch(inputs: _Inputs, job: Job) -> float:
     return sum(
         (end - start) / PROBE_STEPS * steps for start, end, (steps, _, _) in zip(ends, ends[1:], stages, strict=False)
     )
-
-
-def _equal_parts(total: int, most: int) -> int:
-    """Size of the parts when ``total`` is divided into as few as there can be with ``most`` in each."""
-    return -(-total // -(-total // most))
-
-
-def _execution(
-    config: InvertConfig, item: Round, teacher: Teacher, recipe: Recipe, device: torch.device
-) -> dict[str, Any]:
-    """What the round was begun with, so that its shards are alike; for a new one, the choice."""
-    if not item.execution:
-        choice = choose_execution(
-            compile=config.compile,
-            precision=config.precision,
-            teacher=teacher,
-            recipe=recipe,
-            images=item.images,
-            device=device,
-        )
-        return asdict(choice)
-    begun = {"compile": "on" if item.execution["compile"] else "off", "precision": item.execution["precision"]}
-    for name, value in begun.items():
-        if getattr(config, name) not in ("auto", value):
-            raise ConfigError(
-                f"{config.out} was begun with --{name} {value}: leave the option out to go on with it, or --overwrite"
-            )
-    return dict(item.execution)
-
-
-def _place(
-    config: InvertConfig, teacher: Teacher, *, recipe: Mapping[str, Any], images: int, **round_settings: Any
-) -> tuple[Manifest, int]:
-    """The manifest to have and the round to make: the one of this very recipe if there is one, else a new one."""
-    fresh = Manifest(teacher=teacher.describe(), rounds=())
-    if config.overwrite or not (config.out / MANIFEST).exists():
-        return fresh.with_round(fresh.next_round(recipe=recipe, images=images, **round_settings)), 0
-    manifest = load_manifest(config.out)
-    wanted: Round = manifest.next_round(recipe=recipe, images=images, **round_settings)
-    if manifest.teacher_identity() != fresh.teacher_identity():
-        raise ConfigError(
-            f"{config.out} holds images of another teacher ({manifest.teacher['name']}): choose another --out, or"
-            " --overwrite"
-        )
-    for number, item in enumerate(manifest.rounds):
-        if item.fingerprint == wanted.fingerprint:
-            return manifest, number
-    if not config.append:
-        changed = [key for key, value in recipe.items() if manifest.rounds[-1].recipe.get(key) != value]
-        if manifest.rounds[-1].images != images:
-            changed.append("images")
-        raise ConfigError(
-            f"{config.out} holds images of another recipe (differs in {', '.join(changed) or 'its shards'}):"
-            " --append adds to them, --overwrite deletes them, another --out leaves them alone"
-        )
-    return manifest.with_round(wanted), len(manifest.rounds)
-
-
-def _load_student(config: InvertConfig, teacher: Teacher) -> Teacher | None:
-    if config.student is None:
-        return None
-    student = load_teacher(config.student, mean=teacher.preprocessing.mean, std=teacher.preprocessing.std)
-    if student.num_classes != teacher.num_classes:
-        raise ConfigError(f"--student has {student.num_classes} classes and the teacher {teacher.num_classes}")
-    return student
