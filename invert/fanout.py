@@ -53,11 +53,11 @@ def make_shards(
     """
     todo = Todo(job.folder, plans, stopping=stopping, log=log)
     if engine == "ray":
-        make_with_ray(job, todo, device=device, progress=progress, log=log)
+        make_with_ray(job, todo, device=device, progress=progress)
     elif workers == 1:
         _make_here(job, todo, device=device, teacher=teacher, progress=progress, log=log)
     else:
-        make_in_processes(job, todo, workers=workers, device=device, progress=progress, log=log)
+        make_in_processes(job, todo, workers=workers, device=device, progress=progress)
     return todo.failures
 
 

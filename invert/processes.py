@@ -22,7 +22,6 @@ import torch
 from ..shared.errors import DreamError, one_line
 from ..shared.manifest import ShardPlan
 from ..shared.signals import held_back
-from .execution import Log
 from .todo import Todo
 from .worker import Job, Outcome, Progress, Worker
 
@@ -30,22 +29,13 @@ BROKEN_AFTER = 3  # times in a row, with no shard made in between, that a worker
 TICK = 0.2  # seconds
 
 
-def make_in_processes(
-    job: Job, todo: Todo, *, workers: int, device: torch.device, progress: Progress, log: Log
-) -> None:
+def make_in_processes(job: Job, todo: Todo, *, workers: int, device: torch.device, progress: Progress) -> None:
     """Make the shards in ``workers`` processes.
 
     Raises:
         OSError: a shard cannot be written.
         DreamError: every worker died or raised, several times in a row.
     """
-    said: set[str] = set()
-
-    def log_once(line: str) -> None:
-        if line not in said:  # what all workers have to say, the user reads once
-            said.add(line)
-            log(line)
-
     slots: list[_Slot] = []
     try:
         with held_back():
@@ -63,13 +53,15 @@ def make_in_processes(
                     slots.remove(slot)
                     reason = slot.bury()
                     progress(-slot.counted, {})
+                    if not slot.in_hand:
+                        todo.log(f"worker {slot.index} is gone before it had a shard in hand: {reason}")
                     todo.lose(list(slot.in_hand), reason, slot.index)
                     if slot.broken < BROKEN_AFTER:
                         with held_back():
                             slot.start()
                             slots.append(slot)
                     elif slots:
-                        log(f"worker {slot.index} is left alone after {slot.broken} failures in a row: {reason}")
+                        todo.log(f"worker {slot.index} is left alone after {slot.broken} failures in a row: {reason}")
                     elif not todo.finished:
                         raise DreamError(f"no worker stays alive: {reason}") from None
                     continue
@@ -84,7 +76,7 @@ def make_in_processes(
                 elif kind == "ends":
                     slot.told = content
                 else:
-                    log_once(content)
+                    todo.log_once(content)
     finally:
         for slot in slots:
             slot.kill()  # a shard still in hand is dropped, as on any kill

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
+import re
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,13 +23,14 @@ from .todo import TRIES, Todo
 from .worker import Job, Outcome, Progress, Worker
 
 TICK = 0.5  # seconds
+LINE = 250  # characters of a message of Ray's
 VISIBLE_AFTER = 60.0  # seconds that a network file system may take to show another machine's file
 
 _worker: tuple[Job, Worker] | None = None  # in a Ray worker process, which makes many shards of one job
 _lines: list[str] = []
 
 
-def make_with_ray(job: Job, todo: Todo, *, device: torch.device, progress: Progress, log: Log) -> None:
+def make_with_ray(job: Job, todo: Todo, *, device: torch.device, progress: Progress) -> None:
     """Make each shard in a task of its own, with one GPU or the job's CPU threads; then leave the cluster.
 
     Ray runs a task again, up to twice, if its process or its node dies, or if it raises.
@@ -41,15 +46,13 @@ def make_with_ray(job: Job, todo: Todo, *, device: torch.device, progress: Progr
     needs: dict[str, Any] = {"num_gpus": 1} if device.type == "cuda" else {"num_cpus": job.threads}
     task = ray.remote(_make_one).options(**needs, max_retries=TRIES - 1, retry_exceptions=True)
     running: dict[Any, ShardPlan] = {}
-    said: set[str] = set()
-    try:
+    with contextlib.redirect_stdout(_Chatter(todo.log_once)), _leaving(ray):
         while not todo.finished:
             room = _room(ray, needs)
             while len(running) <= room and (plan := todo.next()) is not None:  # one waits, so that the cluster may grow
                 running[task.remote(job, plan, device.type, os.getcwd())] = plan
-            if room == 0 and "room" not in said:
-                said.add("room")
-                log(f"waiting for a node with {' and '.join(f'{k} {v}' for k, v in needs.items())}")
+            if room == 0:
+                todo.log_once("waiting for a node with " + ("a GPU" if "num_gpus" in needs else f"{job.threads} CPUs"))
             finished, _ = ray.wait(list(running), timeout=TICK) if running else ([], [])
             for reference in finished:
                 plan = running.pop(reference)
@@ -59,17 +62,13 @@ def make_with_ray(job: Job, todo: Todo, *, device: torch.device, progress: Progr
                     todo.give_up(plan.number, f"{_cause(error)}, {TRIES} times")
                     continue
                 for line in lines:
-                    if line not in said:  # what all workers have to say, the user reads once
-                        said.add(line)
-                        log(line)
+                    todo.log_once(line)
                 if outcome.fate == "made":
                     _check(job, plan)
                     progress(plan.count, {})
                 todo.settle(outcome)
             if not running:
                 time.sleep(TICK)
-    finally:
-        ray.shutdown()  # which ends what still runs
 
 
 def connect(address: str | None) -> torch.device:
@@ -93,6 +92,26 @@ def connect(address: str | None) -> torch.device:
     except Exception as error:
         raise ConfigError(f"cannot join a Ray cluster at {address or 'this machine'}: {one_line(error)}") from error
     return torch.device("cuda" if ray.cluster_resources().get("GPU") else "cpu")
+
+
+class _Chatter(io.TextIOBase):
+    """What Ray prints on stdout, which is for results: the first line of each message goes to the user's lines."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def write(self, text: str, /) -> int:
+        if line := re.sub(r"\x1b\[[0-9;]*m", "", text).strip().partition("\n")[0]:  # without its colours
+            self._log(line[:LINE])
+        return len(text)
+
+
+@contextlib.contextmanager
+def _leaving(ray: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        ray.shutdown()  # which ends what still runs
 
 
 def _room(ray: Any, needs: dict[str, Any]) -> int:

@@ -21,6 +21,7 @@ class Todo:
 
     Args:
         stopping: tells whether to hand out no more.
+        log: called with a line for the user.
 
     Attributes:
         failures: number -> why it was given up.
@@ -30,7 +31,8 @@ class Todo:
         self.folder = folder
         self.failures: dict[int, ShardFailure] = {}
         self.stopping = stopping
-        self._log = log
+        self.log = log
+        self._said: set[str] = set()
         self._open = deque(plans)
         self._busy: deque[tuple[float, ShardPlan]] = deque()  # when to ask again for those that other runs have
         self._in_hand: dict[int, ShardPlan] = {}
@@ -77,9 +79,15 @@ class Todo:
             if self._losses[number] >= TRIES:
                 self.give_up(number, f"{reason}, {TRIES} times")
             else:
-                self._log(f"shard {number:06d}: {reason}; trying it again ({self._losses[number]} of {TRIES} tries)")
+                self.log(f"shard {number:06d}: {reason}; trying it again ({self._losses[number]} of {TRIES} tries)")
                 self._lost_by[number] = worker
                 self._open.append(plan)
+
+    def log_once(self, line: str) -> None:
+        """What every worker has to say, the user reads once."""
+        if line not in self._said:
+            self._said.add(line)
+            self.log(line)
 
     def give_up(self, number: int, reason: str) -> None:
         self._in_hand.pop(number, None)
