@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,17 @@ from .errors import ConfigError, DreamError
 _FOLDER = click.Argument(["folder"], type=click.Path(path_type=Path), default=Path("shards"))
 
 
-def _show(folder: Path, as_json: bool, debug: bool) -> None:
+def _show(folder: Path, watch: bool, every: float, as_json: bool, debug: bool) -> None:
+    if watch:
+        _watch(folder, every, as_json)
+        return
+    from .marks import read_failures
     from .shards import ShardFolder
 
     shards = ShardFolder.open(folder)
     teacher, records = shards.manifest.teacher, list(shards.records.values())
     agreement = sum(r.agreement * r.count for r in records) / shards.num_samples
+    failures = read_failures(folder, shards.manifest.shards())
     summary: dict[str, Any] = {
         "teacher": teacher["name"],
         "classes": teacher["num_classes"],
@@ -29,6 +36,7 @@ def _show(folder: Path, as_json: bool, debug: bool) -> None:
         "images": shards.num_samples,
         "images_planned": shards.num_planned,
         "shards": len(records),
+        **({"failed": len(failures)} if failures else {}),
         "bytes": sum(r.bytes for r in records),
         "agreement": agreement,
         "worker_seconds": round(sum(r.seconds for r in records), 3),
@@ -36,6 +44,27 @@ def _show(folder: Path, as_json: bool, debug: bool) -> None:
     for name in records[0].losses:
         summary[f"loss_{name}"] = sum(r.losses.get(name, 0.0) for r in records) / len(records)
     print_result(summary, as_json=as_json, title=str(folder))
+
+
+def _watch(folder: Path, every: float, as_json: bool) -> None:
+    """Show how far the run is, again and again, until every planned shard is there."""
+    if not 0.1 <= every <= 3600:
+        raise ConfigError("--every must lie in 0.1..3600 seconds")
+    from .progress import WatchView
+    from .watch import Watch
+
+    watch = Watch(folder)
+    try:
+        with WatchView(str(folder), as_json=as_json) as view:
+            while True:
+                look = watch.look()
+                view.show(look)
+                if look.state == "done":
+                    return
+                time.sleep(every)
+    except BrokenPipeError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is unwritten goes nowhere, in silence
+        raise DreamError("nobody reads the output any more") from error
 
 
 def _verify(folder: Path, as_json: bool, debug: bool) -> None:
@@ -65,7 +94,20 @@ command = click.Group(
     params=[version_option()],
     context_settings=context_settings("di-shards"),
     commands=[
-        click.Command("show", callback=_show, params=[_FOLDER, json_option(), debug_option()], help="What is in it."),
+        click.Command(
+            "show",
+            callback=_show,
+            params=[
+                _FOLDER,
+                click.Option(["--watch"], is_flag=True, help="show how far the run is, until all of it is there"),
+                click.Option(
+                    ["--every"], type=float, default=2.0, show_default=True, help="seconds from look to look of --watch"
+                ),
+                json_option(),
+                debug_option(),
+            ],
+            help="What is in it; with --watch, how far it is: from any machine, at any time, one JSON object a look.",
+        ),
         click.Command(
             "verify",
             callback=_verify,
