@@ -1,0 +1,159 @@
+"""The batch scripts of pipelines/slurm under a real SLURM of one node: cancelled, killed, out of time, queued again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "pipelines" / "slurm"
+CLUSTER = Path(__file__).parent / "cluster.sh"
+BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
+PATIENCE = 180  # seconds, on a machine that is busy with other things
+LOOKS = 30  # seconds from one look of slurmctld at the jobs' time limits to the next, counted from its start
+ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT")
+
+# 32 shards, 8 a task: a second or two each, so that a task alone needs longer than what the tests do to it.
+TASKS, SHARDS = 4, 32
+INVERT = ["--images", str(8 * SHARDS), "--shard-size", "8", "--steps", "400", "--workers", "1"]
+
+
+def reason_to_skip() -> str:
+    if os.name != "posix" or os.geteuid() != 0:
+        return "a SLURM node of one's own needs root"
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
+    missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name, path=path)]
+    return f"{', '.join(missing)} not on this machine" if missing else ""
+
+
+pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running SLURM."""
+
+    folder: Path
+
+    def call(self, *command: object, cwd: Path | None = None, **variables: object) -> str:
+        environment = {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf"), "VENV": str(BIN.parent)}
+        environment |= {name: str(value) for name, value in variables.items()}
+        done = subprocess.run(
+            [*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def submit(self, cwd: Path, script: str, options: list[str], arguments: list[str], **variables: object) -> str:
+        """Submit a script as a user would on a cluster without GPUs; return the job's id."""
+        options = ["--parsable", "--gpus-per-node=0", "--cpus-per-task=1", *options]
+        return self.call("sbatch", *options, SCRIPTS / script, *arguments, cwd=cwd, **variables).strip()
+
+    def job(self, number: str) -> dict[str, str]:
+        shown = self.call("scontrol", "--oneliner", "show", "job", number).splitlines()[0]
+        return dict(re.findall(r"(\w+)=(\S+)", shown))
+
+    def state(self, number: str) -> str:
+        return self.job(number)["JobState"]
+
+    def wait(self, *numbers: str) -> None:
+        wait_for(lambda: all(self.state(number) in ENDED for number in numbers), f"{numbers} did not end")
+
+    def until_next_look(self) -> float:
+        """Seconds until slurmctld looks at the time limits."""
+        return LOOKS - (time.time() - (self.folder / "slurmctld.pid").stat().st_mtime) % LOOKS
+
+
+def wait_for(condition: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.2)
+
+
+def whole_shards(folder: Path, task: int | None = None) -> set[int]:
+    """Numbers of the whole shards: of all, or of one task's share."""
+    numbers = {int(path.stem) for path in folder.glob("[0-9]*.json") if path.stem.isdigit()}
+    return {number for number in numbers if task is None or number % TASKS == task}
+
+
+def tars(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.tar")}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("slurm")
+    # All tasks of the array are to run at once, on a small machine too.
+    subprocess.run([CLUSTER, "up", folder], env={**os.environ, "CPUS": str(TASKS)}, check=True, timeout=PATIENCE)
+    yield Cluster(folder)
+    subprocess.run([CLUSTER, "down", folder], check=True, timeout=PATIENCE)
+
+
+@pytest.fixture
+def single_process(tmp_path: Path) -> Iterator[Callable[[], dict[str, bytes]]]:
+    """The tars of a plain run, made in what time the jobs leave to it."""
+    out = tmp_path / "single_process"
+    command = ["nice", "-n", "19", BIN / "di-invert", "--teacher", "digits_cnn", "--out", out, *INVERT]
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def made() -> dict[str, bytes]:
+        _, stderr = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, stderr
+        return tars(out)
+
+    yield made
+    process.kill()
+    process.communicate()
+
+
+def test_array_of_which_tasks_are_lost(
+    cluster: Cluster, single_process: Callable[[], dict[str, bytes]], tmp_path: Path
+) -> None:
+    out, variables = tmp_path / "shards", {"TEACHER": "digits_cnn", "OUT": "shards"}
+    # The warning comes with a look at the time limits: to come in the middle of the work, 14 to 16 s after submission.
+    wait_for(lambda: 14 < cluster.until_next_look() < 16, "slurmctld's looks at the time limits are not known")
+    array = cluster.submit(tmp_path, "invert.sbatch", [f"--array=0-{TASKS - 1}"], INVERT, **variables)
+    kept, cancelled, warned, killed = (f"{array}_{task}" for task in range(TASKS))
+    # Less than the script's two minutes of warning before the limit, so that it comes with the next look.
+    cluster.call("scontrol", "update", f"JobId={warned}", "TimeLimit=1")
+
+    wait_for(lambda: bool(whole_shards(out, 1)), "task 1 made nothing")
+    cluster.call("scancel", cancelled)
+    wait_for(lambda: bool(whole_shards(out, 3)), "task 3 made nothing")
+    cluster.call("scancel", "--signal=KILL", f"{killed}.0")  # the step: what srun started, as an out of memory would
+    wait_for(lambda: cluster.job(warned)["Restarts"] == "1" or cluster.state(warned) in ENDED, "no warning came")
+    assert cluster.job(warned)["Restarts"] == "1", "task 2 ended before SLURM warned it"
+    assert len(whole_shards(out, 2)) < SHARDS // TASKS
+
+    cluster.wait(kept, cancelled, warned, killed)
+    assert [cluster.state(job) for job in (kept, cancelled, warned, killed)] == [
+        "COMPLETED",
+        "CANCELLED",
+        "COMPLETED",
+        "FAILED",
+    ]
+    assert [len(whole_shards(out, task)) for task in (0, 2)] == [SHARDS // TASKS] * 2
+    assert all(0 < len(whole_shards(out, task)) < SHARDS // TASKS for task in (1, 3))
+    first = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    log = (tmp_path / f"di-invert_{array}_2.log").read_text()
+    assert "run the same command again" in log
+    assert "Traceback" not in log
+
+    again = cluster.submit(tmp_path, "invert.sbatch", [f"--array=0-{TASKS - 1}"], INVERT, **variables)
+    jobs = [f"{again}_{task}" for task in range(TASKS)]
+    cluster.wait(*jobs)
+    assert [cluster.state(job) for job in jobs] == ["COMPLETED"] * TASKS
+    assert whole_shards(out) == set(range(SHARDS))
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}.items() >= first.items()
+    assert not list(out.rglob("*.tmp"))
+    cluster.call(BIN / "di-shards", "verify", out)
+    assert tars(out) == single_process()
