@@ -221,7 +221,7 @@ def _listing(folder: Path) -> dict[str, dict[int, int]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, _, suffix = entry.name.partition(".")
-            if suffix in found and stem.isdecimal():
+            if suffix in found and len(stem) >= 6 and stem.isdecimal():
                 found[suffix][int(stem)] = entry.inode()
     return found
 

@@ -1,0 +1,171 @@
+"""``di-shards show --watch``: beside a real run, on a terminal, in lines, and when it is cut short."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Di = Callable[..., tuple[int, str, str]]
+Fails = Callable[..., str]
+Meanwhile = Callable[..., None]
+
+BIN = Path(sys.executable).parent
+PATIENCE = 120  # seconds, on a machine that is busy with other things
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    """``meanwhile(a, b)``: what happens between one look and the next, and then between that and the one after."""
+
+    def plan(*events: Callable[[], object]) -> None:
+        left = iter(events)
+        monkeypatch.setattr(time, "sleep", lambda seconds: next(left)())
+
+    return plan
+
+
+def ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+
+def fail(folder: Path, number: int) -> None:
+    (folder / f"{number:06d}.json").unlink()
+    reason = f"shard {number:06d} ran into NaN"
+    (folder / f"{number:06d}.failed").write_text(json.dumps({"reason": reason, "worker": "node1:7"}))
+
+
+def test_a_run_of_two_workers_from_before_its_start_to_its_end(tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    watching = [BIN / "di-shards", "show", out, "--watch", "--every", "0.1", "--json"]
+    options = ["--images", "48", "--shard-size", "4", "--steps", "40", "--workers", "2", "--out", out]
+    with subprocess.Popen(watching, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        try:
+            assert watch.stdout is not None
+            looks = [json.loads(watch.stdout.readline())]  # it is at work; now the run may begin
+            done = subprocess.run(
+                [BIN / "di-invert", "--teacher", "digits_cnn", *options],
+                capture_output=True, text=True, check=False, timeout=PATIENCE,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            rest, errors = watch.communicate(timeout=PATIENCE)
+        finally:
+            watch.kill()
+    assert (watch.returncode, errors) == (0, "")
+    looks += map(json.loads, rest.splitlines())
+    states = [look["state"] for look in looks]
+    assert (states[0], states[-1]) == ("no_folder", "done")
+    assert "working" in states
+    for key in ("shards", "images"):
+        found = [look[key] for look in looks]
+        assert found == sorted(found)
+        assert len(set(found)) > 3, "it was seen on its way"
+    last = looks[-1]
+    assert (last["shards"], last["shards_planned"], last["images"], last["images_planned"]) == (12, 12, 48, 48)
+    assert (last["failed"], last["failures"], last["seconds_left"]) == (0, [], 0)
+    assert sum(worker["shards"] for worker in last["workers"]) == 12
+    assert len(last["workers"]) in (1, 2)  # on a busy machine one may make all, before the other has started
+    assert all(worker["images_per_second"] > 0 for worker in last["workers"])
+    assert all(look["images_per_second"] > 0 for look in looks if look["state"] == "working")
+
+
+def test_on_a_terminal_the_view_changes_in_place(shards: Path) -> None:
+    pty = pytest.importorskip("pty", reason="terminals are those of POSIX")
+    mark = (shards / "000001.json").read_bytes()
+    fail(shards, 1)
+    environ = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TTY_COMPATIBLE")}
+    environ |= {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    command = [BIN / "di-shards", "show", shards, "--watch", "--every", "0.1"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ) as process:
+        os.close(theirs)
+        seen, deadline = "", time.monotonic() + PATIENCE
+        try:
+            while process.poll() is None or select.select([ours], [], [], 0)[0]:
+                assert time.monotonic() < deadline, seen
+                if select.select([ours], [], [], 0.1)[0]:
+                    try:
+                        seen += os.read(ours, 65536).decode(errors="replace")
+                    except OSError:  # how Linux says that the other end is closed
+                        break
+                if "ran into NaN" in seen and not (shards / "000001.json").exists():
+                    (shards / "000001.json").write_bytes(mark)
+            code = process.wait(PATIENCE)
+        finally:
+            process.kill()
+            os.close(ours)
+    assert code == 0, seen
+    for words in ("digits_cnn", "1 of 2 shards, 20 of 40 images, 1 failed", "50 %", "last shard", "100 %", "done"):
+        assert words in seen
+    assert "\x1b[1A" in seen, "the cursor went up to draw over what was there"
+    assert "Traceback" not in seen
+
+
+def test_lines_say_what_is_new(di: Di, shards: Path, meanwhile: Meanwhile) -> None:
+    mark, away = shards / "000001.json", shards.with_name("away")
+    text = mark.read_text()
+    hour_ago = time.time() - 3600
+    os.utime(shards / "000000.json", (hour_ago, hour_ago))
+    shards.rename(away)
+    meanwhile(
+        lambda: None,
+        lambda: away.rename(shards) and fail(shards, 1),
+        lambda: None,
+        lambda: mark.write_text(text),
+    )
+    code, stdout, stderr = di("di-shards", "show", shards, "--watch")
+    assert (code, stderr) == (0, "")
+    assert [line.removeprefix(f"{shards}: ") for line in stdout.splitlines()] == [
+        "there is no such folder yet, waiting for di-invert",
+        "shard 000001 failed on node1:7: ran into NaN",
+        "1 of 2 shards, 20 of 40 images, 1 failed, nobody at work, last shard 60 min ago",
+        "2 of 2 shards, 40 of 40 images, done",
+    ]
+
+
+def test_ctrl_c_ends_it(di: Di, shards: Path, meanwhile: Meanwhile) -> None:
+    (shards / "000001.json").unlink()
+    meanwhile(ctrl_c)
+    code, stdout, stderr = di("di-shards", "show", shards, "--watch", "--json")
+    assert (code, stderr.strip()) == (130, "error: stopped by Ctrl-C; run the same command again to go on")
+    assert json.loads(stdout)["shards"] == 1
+
+
+def test_it_writes_nothing(di: Di, shards: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in [shards, *shards.iterdir()]}
+    assert di("di-shards", "show", shards, "--watch")[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in [shards, *shards.iterdir()]} == before
+
+
+def test_a_reader_that_goes_away_is_no_bug(shards: Path) -> None:
+    (shards / "000001.json").unlink()
+    command = [BIN / "di-shards", "show", shards, "--watch", "--every", "0.1", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == "error: nobody reads the output any more\n"
+        assert process.wait(PATIENCE) == 1
+
+
+def test_bad_input(fails: Fails, shards: Path) -> None:
+    for every in ("0", "nan", "1e9"):
+        fails("di-shards", "show", shards, "--watch", "--every", every, code=2, says=["--every", "0.1..3600"])
+    fails("di-shards", "show", shards / "manifest.json", "--watch", code=2, says=["is a file"])
+    (shards / "000001.json").write_text("{}")
+    fails("di-shards", "show", shards, "--watch", code=1, says=["000001.json", "damaged", "di-invert"])
+
+
+def test_show_counts_failed_shards(di: Di, shards: Path) -> None:
+    assert "failed" not in json.loads(di("di-shards", "show", shards, "--json")[1])
+    fail(shards, 1)
+    shown = json.loads(di("di-shards", "show", shards, "--json")[1])
+    assert (shown["shards"], shown["failed"]) == (1, 1)
