@@ -7,6 +7,8 @@ import importlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +22,7 @@ import torch
 
 from dreamdistill.shared.commandline import run_command
 
+BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
 MODULES = {
     "di-invert": "dreamdistill.invert.cli",
     "di-distill": "dreamdistill.distill.cli",
@@ -48,14 +51,17 @@ def process_put_back() -> Iterator[None]:
 
     A developer's own ``DI_INVERT_...`` variables must not reach the commands under test.
     """
-    handler, threads, cudnn = signal.getsignal(signal.SIGTERM), torch.get_num_threads(), torch.backends.cudnn
+    stops = [number for name in ("SIGTERM", "SIGUSR2") if (number := getattr(signal, name, None))]
+    handlers = [signal.getsignal(number) for number in stops]
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
     flags = cudnn.benchmark, cudnn.deterministic
     with pytest.MonkeyPatch.context() as environment:
         for variable in [name for name in os.environ if name.startswith("DI_")]:
             environment.delenv(variable)
         environment.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the commands set it, if it is not set
         yield
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in zip(stops, handlers, strict=True):
+        signal.signal(number, handler)
     torch.set_num_threads(threads)
     cudnn.benchmark, cudnn.deterministic = flags
 
@@ -64,6 +70,33 @@ def process_put_back() -> Iterator[None]:
 def _process_put_back() -> Iterator[None]:
     with process_put_back():
         yield
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a command in a process group of its own, which does not outlive the test."""
+    started: list[subprocess.Popen[str]] = []
+    # Under nohup or in a script's background, Ctrl-C is ignored, and so it would be in what we start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def run(name: str, *arguments: object, environ: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [str(BIN / name), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **(environ or {})},
+        )
+        started.append(process)
+        return process
+
+    yield run
+    signal.signal(signal.SIGINT, before)
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,29 +47,6 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         assert process.poll() is None, f"ended too soon: {process.communicate()}"
         assert time.monotonic() < deadline, "nothing came of it"
         time.sleep(0.005)
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts a command in a process group of its own, which does not outlive the test."""
-    started: list[subprocess.Popen[str]] = []
-    # Under nohup or in a script's background, Ctrl-C is ignored, and so it would be in what we start.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def run(name: str, *arguments: object) -> subprocess.Popen[str]:
-        command = [str(BIN / name), *map(str, arguments)]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        started.append(process)
-        return process
-
-    yield run
-    signal.signal(signal.SIGINT, before)
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 # Damaged shards
