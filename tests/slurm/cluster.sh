@@ -18,7 +18,7 @@ PATH=$PATH:/usr/sbin:/sbin
 for program in munged slurmctld slurmd sinfo scancel; do
   command -v "$program" >/dev/null || fail "$program is missing (Debian: apt install munge slurm-wlm)"
 done
-mkdir -p "$2"
+[[ $1 == down ]] || mkdir -p "$2"
 dir=$(cd "$2" && pwd)
 export SLURM_CONF=$dir/slurm.conf
 (( ${#dir} < 80 )) || fail "the path of $dir is too long for the sockets in it"
