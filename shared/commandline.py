@@ -23,7 +23,7 @@ from rich.table import Table
 
 from .config import Setting, coerce, from_mapping, load_yaml, settings_of, strip_optional
 from .errors import DreamError, StoppedError, one_line
-from .signals import stop_on_signals
+from .signals import ignore_stops, stop_on_signals
 
 
 class _SettingType(click.ParamType):
@@ -135,6 +135,8 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
         return _fail(f"{what}; {todo}", 1, debug)
     except Exception as error:  # a bug of ours, or of a user's own network: still one sentence
         return _fail(f"{type(error).__name__}: {one_line(error)} (run again with --debug to see where)", 1, debug)
+    finally:
+        ignore_stops()
 
 
 def print_result(values: Mapping[str, Any], *, as_json: bool, title: str) -> None:

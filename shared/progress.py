@@ -101,7 +101,7 @@ class Progress:
         elif (final and self._unsaid) or now - self._printed >= PLAIN_EVERY:
             self._printed = now
             self._unsaid = False
-            left = (self.total - self.done) / rate if rate > 0 else float("inf")
+            left = max(0.0, self.total - self.done) / rate if rate > 0 else float("inf")
             eta = f"{left:.0f} s left" if left != float("inf") else "time left unknown"
             done = int(self.done + 1e-6)
             print(

@@ -21,6 +21,13 @@ def stop_on_signals() -> None:
             signal.signal(number, _stop)
 
 
+def ignore_stops() -> None:
+    """From now on, for a command that has come to its end: a signal more would only spoil its exit code."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def grace(seconds: float) -> Iterator[Callable[[], bool]]:
     """Within this, a stop signal is only noted, and :class:`StoppedError` comes ``seconds`` later, or with the next.

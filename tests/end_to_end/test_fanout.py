@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from dreamdistill.invert.engine import batch_seed
+from dreamdistill.shared.claims import Claims
 from dreamdistill.shared.runtime import generator
 
 Di = Callable[..., tuple[int, str, str]]
@@ -32,6 +33,17 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals and locks are tho
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     stdout, stderr = process.communicate(timeout=PATIENCE)
     return process.returncode, stdout, stderr
+
+
+def wait_for_work(process: subprocess.Popen[str], out: Path) -> None:
+    """Wait until a shard is in hand."""
+    while not (out / "manifest.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    with Claims(out) as claims:
+        while claims.nothing_in_hand():
+            assert process.poll() is None
+            time.sleep(0.01)
 
 
 def tars(folder: Path) -> dict[str, bytes]:
@@ -246,10 +258,7 @@ def test_overwrite_leaves_a_run_at_work_alone(start: Start, fails: Fails, tmp_pa
         out,
     )
     try:
-        while not (out / "manifest.json").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        time.sleep(1)  # until it has its first shard in hand
+        wait_for_work(process, out)
         command = ["di-invert", "--teacher", "digits_cnn", "--overwrite", "--out", out]
         fails(*command, code=2, says=["another di-invert is at work", "--overwrite"])
     finally:
@@ -299,10 +308,7 @@ def test_the_second_signal_does_not_wait(start: Start, tmp_path: Path) -> None:
         "--out",
         out,
     )
-    while not (out / "manifest.json").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    time.sleep(1)
+    wait_for_work(process, out)
     begun = time.monotonic()
     for _ in range(2):
         os.kill(process.pid, signal.SIGTERM)
