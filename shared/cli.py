@@ -99,14 +99,23 @@ command = click.Group(
             callback=_show,
             params=[
                 _FOLDER,
-                click.Option(["--watch"], is_flag=True, help="show how far the run is, until all of it is there"),
                 click.Option(
-                    ["--every"], type=float, default=2.0, show_default=True, help="seconds from look to look of --watch"
+                    ["--watch"],
+                    is_flag=True,
+                    help="show how far the run is until all of it is there, on any machine; --json is an object a look",
+                ),
+                click.Option(
+                    ["--every"],
+                    type=float,
+                    metavar="X",
+                    default=2.0,
+                    show_default=True,
+                    help="seconds from look to look of --watch",
                 ),
                 json_option(),
                 debug_option(),
             ],
-            help="What is in it; with --watch, how far it is: from any machine, at any time, one JSON object a look.",
+            help="What is in it, or with --watch how far it is.",
         ),
         click.Command(
             "verify",
