@@ -24,6 +24,7 @@ from .worker import Job, Outcome, Progress, Worker
 
 TICK = 0.5  # seconds
 LINE = 250  # characters of a message of Ray's
+CONNECT_WITHIN = 10.0  # seconds
 VISIBLE_AFTER = 60.0  # seconds that a network file system may take to show another machine's file
 
 _worker: tuple[Job, Worker] | None = None  # in a Ray worker process, which makes many shards of one job
@@ -87,6 +88,8 @@ def connect(address: str | None) -> torch.device:
         raise ConfigError("--engine ray needs Ray: pip install 'dreamdistill[ray]'") from error
     local = {} if address else {"include_dashboard": False}
     try:
+        if match := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address or ""):
+            socket.create_connection((match[1], int(match[2])), timeout=CONNECT_WITHIN).close()  # Ray tries for minutes
         with handlers_kept():  # Ray has a handler of its own for SIGTERM, which ends the process on the spot
             ray.init(address=address or "local", logging_level="ERROR", log_to_driver=False, **local)
     except Exception as error:
