@@ -1,10 +1,10 @@
-"""The distill stage: from a shard folder to a saved student."""
+"""The distill stage: from a shard folder to a saved student, in one process or in those that torchrun started."""
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -13,12 +13,14 @@ from torch import nn
 from ..shared.checkpoints import save_model
 from ..shared.errors import ConfigError
 from ..shared.evaluation import open_eval, top1
+from ..shared.launch import Place
 from ..shared.loaders import make_loader, resolve_loader
 from ..shared.results import ResultFolder
 from ..shared.runtime import cpu_count, make_deterministic, pick_device
 from ..shared.shards import ShardFolder
 from ..shared.teachers import Preprocessing, Teacher, load_teacher, new_student, reload_teacher
 from .config import DistillConfig
+from .distributed import Group, is_restart, joined, torchrun_place
 from .trainer import train
 
 
@@ -33,29 +35,40 @@ class DistillReport:
     eval: str | None
 
 
-def run(config: DistillConfig) -> DistillReport:
+def run(config: DistillConfig) -> DistillReport | None:
     """Train a student, save it, and measure it. What is done already is not done again.
+
+    Under torchrun its processes train together. The first alone writes files, measures, and returns the report; the
+    others return None.
 
     Raises:
         ConfigError: the shards, the student, the teacher or the evaluation set cannot be used.
         DreamError: the training failed.
     """
-    device = pick_device(config.device)
-    torch.set_num_threads(cpu_count())
+    if is_restart():
+        config = replace(config, overwrite=False)
+    place, device = _ground(config)
     make_deterministic()
+    with joined(place, device) as group:
+        return _run(config, group, device)
+
+
+def _run(config: DistillConfig, group: Group, device: torch.device) -> DistillReport | None:
     shards = ShardFolder.open(config.shards)
-    images = open_eval(config.eval, shards.manifest.teacher["num_classes"]) if config.eval else None
-    teacher = _find_teacher(config, shards, device)
-    resolve_loader(config.training.loader)
+    images = open_eval(config.eval, shards.manifest.teacher["num_classes"]) if config.eval and group.is_first else None
+    teacher = _find_teacher(config, shards, device, tell=group.is_first)
+    loader = group.from_first(resolve_loader(config.training.loader))
     name, student = _new_student(config, shards)
     folder = ResultFolder.open(config, shards.identity, teacher.sha256 if teacher else None)
-    finished = folder.report()
+    finished = group.from_first(folder.report())
     if finished is not None and finished["eval"] == config.eval:
-        return DistillReport(**finished)
+        return DistillReport(**finished) if group.is_first else None
     # The teacher is measured first: images that do not fit are better noticed before the training than after.
     teacher_top1 = top1(teacher.network, images, teacher.preprocessing) if images and teacher else None
-    if not folder.has_model():
-        _train_student(config, shards, teacher, folder, name, student.to(device))
+    if not group.from_first(folder.has_model()):
+        _train_student(config, shards, teacher, folder, name, student.to(device), loader, group)
+    if not group.is_first:
+        return None
     saved = load_teacher(str(config.out), device=device)
     report = DistillReport(
         teacher_top1=teacher_top1,
@@ -67,16 +80,20 @@ def run(config: DistillConfig) -> DistillReport:
     return report
 
 
-def dry_run(config: DistillConfig) -> dict[str, Any]:
-    """What :func:`run` would do: images, steps, and the time that they would take by two steps' measure."""
-    device = pick_device(config.device)
-    torch.set_num_threads(cpu_count())
+def dry_run(config: DistillConfig) -> dict[str, Any] | None:
+    """What :func:`run` would do: images, steps, and the time that they would take by two steps' measure.
+
+    Under torchrun, None at all processes but the first.
+    """
+    place, device = _ground(config)
+    if place.rank > 0:
+        return None
     shards = ShardFolder.open(config.shards)
-    teacher = _find_teacher(config, shards, device)
+    teacher = _find_teacher(config, shards, device, tell=True)
     name, student = _new_student(config, shards)
     steps = config.training.epochs * -(-shards.num_samples // config.training.batch_size)
     preprocessing = Preprocessing.of(shards.manifest.teacher)
-    x_NCHW = preprocessing.blank(config.training.batch_size, device)
+    x_NCHW = preprocessing.blank(max(2, config.training.batch_size // place.world), device)
     student.to(device).train()
     seconds = 0.0
     for _ in range(2):  # the first warms up
@@ -103,6 +120,8 @@ def _train_student(
     folder: ResultFolder,
     name: str,
     student: nn.Module,
+    loader: str,
+    group: Group,
 ) -> None:
     record = shards.manifest.teacher
     preprocessing = Preprocessing.of(record)
@@ -110,11 +129,14 @@ def _train_student(
         student,
         make_loader(
             shards,
-            config.training.loader,
+            loader,
             batch_size=config.training.batch_size,
             shuffle=True,
             seed=config.seed,
             device=next(student.parameters()).device,
+            threads=max(1, min(2, torch.get_num_threads())),
+            # Any image of the batch may be mixup's partner of this process's rows: it needs, and decodes, all of it.
+            place=Place() if config.training.mixup else group.place,
         ),
         config.training,
         teacher=None if teacher is None or config.training.labels == "stored" else teacher.network,
@@ -122,7 +144,10 @@ def _train_student(
         folder=folder,
         seed=config.seed,
         title="distill",
+        group=group,
     )
+    if not group.is_first:
+        return
     save_model(
         config.out,
         student,
@@ -131,6 +156,13 @@ def _train_student(
         class_names=record["class_names"],
         **preprocessing.describe(),
     )
+
+
+def _ground(config: DistillConfig) -> tuple[Place, torch.device]:
+    """This process's place and device; its share of the machine's processors is set."""
+    place = torchrun_place()
+    torch.set_num_threads(max(1, cpu_count() // place.local_world))
+    return place, pick_device(config.device, place.local_rank)
 
 
 def _new_student(config: DistillConfig, shards: ShardFolder) -> tuple[str, nn.Module]:
@@ -143,12 +175,17 @@ def _new_student(config: DistillConfig, shards: ShardFolder) -> tuple[str, nn.Mo
     )
 
 
-def _find_teacher(config: DistillConfig, shards: ShardFolder, device: torch.device) -> Teacher | None:
-    """The teacher of the shards; None if it does not load and nobody insisted on it, since logits are stored."""
+def _find_teacher(config: DistillConfig, shards: ShardFolder, device: torch.device, *, tell: bool) -> Teacher | None:
+    """The teacher of the shards; None if it does not load and nobody insisted on it, since logits are stored.
+
+    Args:
+        tell: say so on stderr.
+    """
     try:
         return reload_teacher(shards.manifest.teacher, name=config.teacher, weights=config.weights, device=device)
     except ConfigError as error:
         if config.teacher or config.weights or config.training.labels == "teacher":
             raise
-        print(f"the teacher does not load, so its stored logits are the labels: {error}", file=sys.stderr)
+        if tell:
+            print(f"the teacher does not load, so its stored logits are the labels: {error}", file=sys.stderr)
         return None
