@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -158,3 +160,45 @@ def test_array_of_which_tasks_are_lost(
     assert not list(out.rglob("*.tmp"))
     cluster.call(BIN / "di-shards", "verify", out)
     assert tars(out) == single_process()
+
+
+def processes(job: str, **variables: object) -> list[int]:
+    """A job's processes that have these variables, too, in their environment."""
+    wanted = {f"{name}={value}".encode() for name, value in {"SLURM_JOB_ID": job, **variables}.items()}
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended
+            if wanted <= set(path.read_bytes().split(b"\0")):
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_training_of_two_processes_that_is_stopped_or_loses_one(
+    cluster: Cluster, made_shards: Path, tmp_path: Path
+) -> None:
+    options, arguments = ["--nodes=1"], ["--epochs", "60", "--batch-size", "10", "--loader", "webdataset"]
+    names = ("undisturbed", "warned", "bereft")
+    undisturbed, warned, bereft = jobs = [
+        cluster.submit(tmp_path, "distill.sbatch", options, arguments, SHARDS=made_shards, OUT=name, PROCESSES=2)
+        for name in names
+    ]
+
+    def wait_for_epochs(name: str) -> None:
+        metrics = tmp_path / name / "metrics.jsonl"
+        wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 3, "no epoch ended")
+        assert not (tmp_path / name / "model.json").exists(), "the training ended too soon"
+
+    wait_for_epochs("warned")
+    cluster.call("scancel", "--batch", "--signal=USR1", warned)  # SLURM's own warning, at a moment of our choice
+    wait_for_epochs("bereft")
+    for process in processes(bereft, LOCAL_RANK=1):
+        os.kill(process, signal.SIGKILL)
+
+    cluster.wait(*jobs)
+    wait_for(lambda: cluster.job(warned)["Restarts"] == "1", "it was not queued again")
+    cluster.wait(warned)
+    logs = [(tmp_path / f"di-distill_{job}.log").read_text() for job in jobs]
+    assert [cluster.state(job) for job in jobs] == ["COMPLETED"] * 3, logs
+    assert [cluster.job(job)["Restarts"] for job in (undisturbed, bereft)] == ["0", "0"]  # torchrun helped itself
+    assert len({(tmp_path / name / "model.json").read_text() for name in names}) == 1
+    assert not list(tmp_path.rglob("*.tmp"))
