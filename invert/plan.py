@@ -43,11 +43,10 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What inputs come to in a folder: the job, the manifest to have, the shards of this process's share, and those of
-    them that are not there yet."""
+    """What inputs come to in a folder: the job, the shards of this process's share, and those of them that are not
+    there yet."""
 
     job: Job
-    manifest: Manifest
     share: tuple[ShardPlan, ...]
     pending: tuple[ShardPlan, ...]
     workers: int
@@ -100,8 +99,12 @@ def load_inputs(config: InvertConfig) -> Inputs:
     )
 
 
-def make_plan(inputs: Inputs) -> Plan:
-    """Resolve inputs against the output folder, writing nothing."""
+def place_round(inputs: Inputs) -> tuple[Manifest, int]:
+    """The manifest that the output folder is to have, and the number of our round in it. Writes nothing.
+
+    Raises:
+        ConfigError: the folder holds another recipe's or another teacher's images.
+    """
     config, teacher, recipe, student = inputs.config, inputs.teacher, inputs.recipe, inputs.student
     # Batches of equal size: a small last one would have poor statistics, and another shape to compile.
     batch = _equal_parts(min(config.shard_size or config.images, config.images), recipe.batch_size)
@@ -121,14 +124,18 @@ def make_plan(inputs: Inputs) -> Plan:
         format=default_format(teacher.preprocessing.image_size) if config.format == "auto" else config.format,
         student=student.sha256 if student else None,
     )
-    manifest = manifest.with_execution(
-        round_number, _execution(config, manifest.rounds[round_number], teacher, recipe, inputs.device)
-    )
+    execution = _execution(config, manifest.rounds[round_number], teacher, recipe, inputs.device)
+    return manifest.with_execution(round_number, execution), round_number
+
+
+def make_plan(inputs: Inputs, manifest: Manifest, round_number: int) -> Plan:
+    """What is to be made of a round, as the folder is now."""
+    config = inputs.config
     item = manifest.rounds[round_number]
     job = Job(
-        teacher=teacher.describe(),
-        student=student.describe() if student else None,
-        recipe=recipe,
+        teacher=inputs.teacher.describe(),
+        student=inputs.student.describe() if inputs.student else None,
+        recipe=inputs.recipe,
         round=item,
         round_number=round_number,
         classes=inputs.classes,
@@ -140,7 +147,7 @@ def make_plan(inputs: Inputs) -> Plan:
     share = tuple(p for p in item.shards() if (p.number - item.first_shard) % inputs.place.world == inputs.place.rank)
     pending = tuple(p for p in share if p.number not in whole)
     workers = config.workers or default_workers(inputs.device, config.threads, cpu_count(), inputs.place)
-    return Plan(job=job, manifest=manifest, share=share, pending=pending, workers=max(1, min(workers, len(pending))))
+    return Plan(job=job, share=share, pending=pending, workers=max(1, min(workers, len(pending))))
 
 
 def _equal_parts(total: int, most: int) -> int:

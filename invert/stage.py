@@ -22,7 +22,7 @@ from .config import InvertConfig
 from .engine import Engine
 from .execution import Execution
 from .fanout import make_shards
-from .plan import Inputs, Plan, load_inputs, make_plan
+from .plan import Inputs, Plan, load_inputs, make_plan, place_round
 from .worker import Job
 
 PROBE_STEPS = 3  # of each stage, timed by a dry run
@@ -62,19 +62,22 @@ def run(config: InvertConfig) -> InvertReport:
     with Claims(folder) as claims, claims.folder():
         if config.overwrite and not claims.nothing_in_hand():
             raise ConfigError(f"another di-invert is at work in {folder}: --overwrite would delete its shards")
-        todo = make_plan(inputs)
+        manifest, number = place_round(inputs)
         if config.overwrite:
             clear_folder(folder)
-        todo.manifest.save(folder)
-        remove_stale_temporaries(folder)
+        manifest.save(folder)
+    # From here on, a thousand processes may do the same at once: nobody waits for anybody.
+    remove_stale_temporaries(folder)
+    todo = make_plan(inputs, manifest, number)
     failures = _make(inputs, todo)
-    with Claims(folder) as claims, claims.folder():
-        write_info(folder, load_manifest(folder))
+    manifest = load_manifest(folder)  # others may have appended
+    if inputs.place.world == 1 or whole_shards(folder) >= {plan.number for plan in manifest.shards()}:
+        write_info(folder, manifest)  # of many, by whoever comes last
     records = read_records(folder, todo.share).values()
     if failures:
         failed = f"{len(failures)} of {len(todo.pending)} shards failed: {_told(failures)}"
         if not records:
-            _take_back(folder, todo)
+            _take_back(folder, todo.job)
         raise (PartialError if records else DreamError)(failed)
     images = sum(record.count for record in records)
     return InvertReport(
@@ -92,7 +95,7 @@ def dry_run(config: InvertConfig) -> dict[str, Any]:
     than. Nothing is written.
     """
     inputs = load_inputs(config)
-    todo = make_plan(inputs)
+    todo = make_plan(inputs, *place_round(inputs))
     torch.set_num_threads(config.threads)
     images = sum(p.count for p in todo.pending)
     preprocessing = inputs.teacher.preprocessing
@@ -144,17 +147,17 @@ def _told(failures: dict[int, ShardFailure]) -> str:
     return "; ".join([*told, f"and {more} more"] if more else told)
 
 
-def _take_back(folder: Path, todo: Plan) -> None:
+def _take_back(folder: Path, job: Job) -> None:
     """Drop the round of which no shard could be made: the recipe that does better must not find it in its way."""
     with Claims(folder) as claims, claims.folder():
-        if not claims.nothing_in_hand() or whole_shards(folder) & {plan.number for plan in todo.job.round.shards()}:
+        manifest = load_manifest(folder)
+        if not claims.nothing_in_hand() or whole_shards(folder) & {plan.number for plan in job.round.shards()}:
             return  # other runs have more luck
-        earlier = todo.manifest.rounds[: todo.job.round_number]
-        if not earlier:
+        if len(manifest.rounds) == 1:
             clear_folder(folder)
-        elif todo.job.round_number == len(todo.manifest.rounds) - 1:  # later rounds' seeds depend on their place
-            clear_failures(folder, todo.job.round.shards())
-            replace(todo.manifest, rounds=earlier).save(folder)
+        elif job.round_number == len(manifest.rounds) - 1:  # later rounds' seeds depend on their place
+            clear_failures(folder, job.round.shards())
+            replace(manifest, rounds=manifest.rounds[:-1]).save(folder)
 
 
 def _seconds_a_batch(inputs: Inputs, job: Job) -> float:

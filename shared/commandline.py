@@ -129,10 +129,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     except (DreamError, StoppedError) as error:
         return _fail(str(error), error.exit_code, debug)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        what = f"no space left to write {error.filename or 'the result'}" if full else str(error)
-        todo = "free some and run the same command again" if full else "run again with --debug to see where"
-        return _fail(f"{what}; {todo}", 1, debug)
+        return _fail(_told(error), 1, debug)
     except Exception as error:  # a bug of ours, or of a user's own network: still one sentence
         return _fail(f"{type(error).__name__}: {one_line(error)} (run again with --debug to see where)", 1, debug)
     finally:
@@ -178,6 +175,14 @@ def _option(setting: Setting) -> click.Option:
 
 def _plain(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _told(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left to write {error.filename or 'the result'}; free some and run the same command again"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"cannot use {error.filename}: {error.strerror}; give rights to it, or choose another folder"
+    return f"{error}; run again with --debug to see where"
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

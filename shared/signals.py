@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from types import FrameType
 
 from .errors import StoppedError
@@ -77,8 +78,12 @@ def held_back() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *_STOPS})
+    signals = {signal.SIGINT, *_STOPS}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
+        # Python's helper process starts with the first of ours, and on its way in it unblocks what is blocked here.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -174,6 +174,65 @@ def test_full_disk_under_di_distill(
     assert not temporaries(tmp_path / "full")
 
 
+def test_read_only_folder(
+    on_small_disk: Callable[[str, str], subprocess.CompletedProcess[str]], made_shards: Path, tmp_path: Path
+) -> None:
+    command = " ".join(["di-invert --out disk --images 80", *map(str, INVERT)])
+    done = on_small_disk(
+        "4m",
+        f"cp -r {made_shards}/. disk; mount -o remount,ro disk;"
+        f" {command}; echo $?; di-shards verify disk && ls -A disk",
+    )
+    assert done.stdout.splitlines()[0] == "1", done
+    assert done.stderr.splitlines()[-1].startswith("error: cannot use disk/.claims: Read-only file system; ")
+    assert "Traceback" not in done.stderr
+    assert set(done.stdout.split()) >= {path.name for path in made_shards.iterdir()}
+
+
+# What crashes of machines and file systems leave
+
+FORTY = ["--teacher", "digits_cnn", "--images", 40, "--shard-size", 20, "--steps", 3, "--workers", 1]  # made_shards'
+
+
+def test_a_mark_without_its_tar_and_a_tar_without_its_mark(di: Di, shards: Path, made_shards: Path) -> None:
+    (shards / "000000.tar").unlink()
+    (shards / "000001.json").unlink()
+    code, _, stderr = di("di-invert", *FORTY, "--out", shards)
+    assert code == 0, stderr
+    assert contents(shards, "*.tar") == contents(made_shards, "*.tar")
+    assert di("di-shards", "verify", shards)[0] == 0
+
+
+def test_temporary_files_of_the_dead(di: Di, shards: Path) -> None:
+    (shards / "000001.json").unlink()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    ours, other, old = (
+        shards / f".000001.tar.{host}.tmp" for host in (f"{os.uname().nodename}.{dead.pid}", "node7.123", "node8.123")
+    )
+    for path in (ours, other, old):
+        path.write_bytes(b"half a shard")
+    day_before = shards.stat().st_mtime - 25 * 3600
+    os.utime(old, (day_before, day_before))
+    assert di("di-invert", *FORTY, "--out", shards)[0] == 0
+    assert temporaries(shards) == [other.name]  # node7 may still be writing it
+
+
+def test_a_clock_that_jumps_back(di: Di, shards: Path, made_shards: Path) -> None:
+    (shards / "000001.json").unlink()
+    live = shards / ".000001.tar.node7.123.tmp"
+    live.write_bytes(b"half a shard")
+    for path in (shards, *shards.iterdir()):  # all of it was written a year from now
+        os.utime(path, (path.stat().st_mtime + 365 * 86400,) * 2)
+    assert di("di-invert", *FORTY, "--out", shards)[0] == 0
+    assert contents(shards, "*.tar") == contents(made_shards, "*.tar")
+    assert live.exists()
+    live.unlink()
+    code, stdout, stderr = di("di-shards", "show", shards, "--watch", "--json")
+    assert code == 0, stderr
+    assert json.loads(stdout.splitlines()[-1])["shards"] == 2
+
+
 # NaN
 
 
