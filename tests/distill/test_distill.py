@@ -71,6 +71,19 @@ def test_resized_crops_are_parts_of_the_image() -> None:
     assert parts.amax() <= 1
 
 
+@pytest.mark.parametrize("name", ["random_shift", "random_resized_crop", "random_flip"])
+def test_rows_of_a_batch_are_augmented_as_in_the_whole(name: str) -> None:
+    function = getattr(augment, name)
+    settings = (0.3,) if name == "random_resized_crop" else ()
+    x = torch.randn(7, 2, 16, 16)
+    torch.manual_seed(0)
+    whole = function(x, Rows(7), *settings)
+    for rank in range(3):
+        rows = Rows(7, rank, 3)
+        torch.manual_seed(0)
+        assert torch.equal(function(rows.take(x), rows, *settings), rows.take(whole))
+
+
 def test_mixup_is_a_convex_mixture() -> None:
     torch.manual_seed(0)
     x = torch.randn(8, 3, 4, 4)

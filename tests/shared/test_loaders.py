@@ -10,7 +10,8 @@ import torch
 
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.stage import run
-from dreamdistill.shared.loaders import Batch, Loader, dali_is_installed, make_loader
+from dreamdistill.shared.launch import Place
+from dreamdistill.shared.loaders import ALONE, Batch, Loader, dali_is_installed, make_loader
 from dreamdistill.shared.shards import ShardFolder
 from dreamdistill.shared.teachers import load_teacher
 
@@ -37,8 +38,8 @@ def jpeg(tmp_path_factory: pytest.TempPathFactory) -> ShardFolder:
     return folder
 
 
-def loader(folder: ShardFolder, kind: str, *, shuffle: bool = False) -> Loader:
-    return make_loader(folder, kind, batch_size=8, shuffle=shuffle, seed=3, device=torch.device("cpu"))
+def loader(folder: ShardFolder, kind: str, *, shuffle: bool = False, place: Place = ALONE) -> Loader:
+    return make_loader(folder, kind, batch_size=8, shuffle=shuffle, seed=3, device=torch.device("cpu"), place=place)
 
 
 def together(batches: list[Batch]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -112,3 +113,48 @@ def test_timm_reads_the_folder_as_it_is(grey: ShardFolder) -> None:
     samples = list(dataset)
     assert len(samples) == 26
     assert [label for _, label in samples] == [i % 10 for i in range(26)]
+
+
+def place(rank: int, world: int) -> Place:
+    return Place(rank=rank, world=world, local_rank=rank, local_world=world)
+
+
+@pytest.mark.parametrize("world", [2, 3, 9])
+@pytest.mark.parametrize("kind", LOADERS)
+def test_processes_share_each_batch(kind: str, world: int, grey: ShardFolder) -> None:
+    """Batches of 8, 8, 8 and 2: of three processes, the last is whole everywhere, and of nine, all are."""
+    alone = loader(grey, kind, shuffle=True)
+    shares = [loader(grey, kind, shuffle=True, place=place(rank, world)) for rank in range(world)]
+    for _ in range(2):
+        seen = 0
+        for whole, *parts in zip(alone, *shares, strict=True):
+            assert {part.rows.total for part in parts} == {len(whole)}
+            if len(whole) >= world:
+                assert sum(map(len, parts)) == len(whole)
+            for part in parts:
+                for name in ("images", "logits", "targets"):
+                    assert torch.equal(getattr(part, name), part.rows.take(getattr(whole, name)))
+            seen += len({row for part in parts for row in part.rows.take(range(len(whole)))})
+        assert seen == 26
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_another_number_of_processes_goes_on_from_a_checkpoint(kind: str, grey: ShardFolder) -> None:
+    alone = loader(grey, kind, shuffle=True)
+    list(alone)
+    state = alone.state_dict()
+    expected = [together(list(alone))[0] for _ in range(2)]
+    share = loader(grey, kind, shuffle=True, place=place(1, 2))
+    share.load_state_dict(state)
+    assert torch.equal(together(list(share))[0], torch.cat([x[1::2] for x in expected[0].split(8)]))
+    last = loader(grey, kind, shuffle=True)
+    last.load_state_dict(share.state_dict())
+    assert torch.equal(together(list(last))[0], expected[1])
+
+
+@pytest.mark.skipif(not dali_is_installed(), reason="DALI is not installed")
+def test_dali_decodes_only_the_own_rows(grey: ShardFolder) -> None:
+    share = loader(grey, "dali", place=place(1, 2))
+    decoded = torch.cat([outputs[0]["image"] for outputs in share.iterator])  # type: ignore[attr-defined]
+    assert (decoded[0::2] == 0).all()
+    assert (decoded[1::2] != 0).any((1, 2, 3)).all()

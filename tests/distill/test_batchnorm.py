@@ -1,0 +1,86 @@
+"""BatchNorm over the rows of several processes against torch's own over all rows, in float64, by real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, distributed, nn
+
+from dreamdistill.distill.batchnorm import GlobalBatchNorm
+from dreamdistill.shared.launch import Place
+from dreamdistill.shared.loaders import Rows
+
+PROCESSES, ROWS, CHANNELS = 2, 5, 3  # three rows and two
+
+
+def layers() -> dict[str, nn.Module]:
+    found: dict[str, nn.Module] = {
+        "plain": nn.BatchNorm2d(CHANNELS),
+        "cumulative": nn.BatchNorm2d(CHANNELS, momentum=None),
+        "without weights": nn.BatchNorm2d(CHANNELS, affine=False),
+        "without statistics": nn.BatchNorm2d(CHANNELS, track_running_stats=False),
+        "inference": nn.BatchNorm2d(CHANNELS).eval(),
+    }
+    try:
+        from timm.layers.norm_act import BatchNormAct2d
+    except ImportError:
+        return found
+    return {**found, "with timm's activation": BatchNormAct2d(CHANNELS, inplace=False)}
+
+
+def passed(layer: nn.Module, x: Tensor, grad: Tensor) -> dict[str, Tensor]:
+    """What two passes leave; gradients of weights as sums over the rows."""
+    for _ in range(2):
+        x = x.detach().requires_grad_()
+        layer.zero_grad()
+        y = layer(x)
+        y.backward(grad)
+    assert x.grad is not None
+    weights = {f"d{name}": p.grad for name, p in layer.named_parameters() if p.grad is not None}
+    return {"y": y.detach(), "dx": x.grad, **weights, **dict(layer.named_buffers())}
+
+
+def main() -> None:
+    """Of each process: compare its rows with those rows of the whole."""
+    distributed.init_process_group("gloo")
+    rows = Rows.of(ROWS, Place(rank=distributed.get_rank(), world=PROCESSES))
+    torch.manual_seed(0)
+    # Far from 0, where a variance by the mean of squares loses its digits.
+    x = 1e4 + torch.randn(ROWS, CHANNELS, 4, 4, dtype=torch.float64)
+    grad = torch.randn_like(x)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        for (name, whole), part in zip(layers().items(), layers().values(), strict=True):
+            weights = [torch.randn_like(p) for p in whole.parameters()]
+            for layer in (whole.double(), part.double()):
+                for p, value in zip(layer.parameters(), weights, strict=True):
+                    p.data.copy_(value)
+            expected = passed(whole, x.to(memory_format=memory_format), grad)
+            own = [rows.take(t).contiguous(memory_format=memory_format) for t in (x, grad)]
+            with GlobalBatchNorm():
+                found = passed(part, own[0], own[1])
+            assert found.keys() == expected.keys(), name
+            for key, value in found.items():
+                if key in ("y", "dx"):
+                    expected[key] = rows.take(expected[key])
+                elif key.startswith("d"):
+                    distributed.all_reduce(value)
+                torch.testing.assert_close(value, expected[key], rtol=1e-6, atol=1e-7, msg=f"{name}: {key}")
+    distributed.destroy_process_group()
+    print("ok")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="gloo by way of torchrun")
+def test_it_is_the_batchnorm_of_all_rows() -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(PROCESSES), __file__]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.stdout == "ok\n" * PROCESSES, done.stderr
+    assert done.stderr == ""
+
+
+if __name__ == "__main__":
+    main()

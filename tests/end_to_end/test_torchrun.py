@@ -1,0 +1,246 @@
+"""``torchrun di-distill``: several processes train what one would, whatever happens to them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dreamdistill.distill import stage
+from dreamdistill.distill.config import DistillConfig
+from dreamdistill.distill.distributed import Group, joined, torchrun_place
+from dreamdistill.distill.recipe import Training
+from dreamdistill.shared.loaders import dali_is_installed
+from dreamdistill.shared.runtime import cpu_count
+from dreamdistill.shared.teachers import Preprocessing
+
+Torchrun = Callable[..., "subprocess.Popen[str]"]
+
+BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
+PATIENCE = 120  # seconds, on a machine that is busy with other things
+SMALL = ["--student", "digits_cnn_small", "--batch-size", 12, "--loader", "webdataset", "--json"]
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="torchrun's gloo, and signals, are those of POSIX")
+
+# Of 40 images and 3 processes. In float64, since in float32 rounding alone makes two trainings differ: those of one
+# process with one thread and with two do so as well.
+CASES: dict[str, dict] = {
+    "uneven batches": {"batch_size": 16, "loader": "webdataset"},
+    "one image is left": {"batch_size": 13, "loader": "webdataset", "labels": "stored"},
+    "fewer images than processes are left": {"batch_size": 19, "loader": "dali"},
+    "mixup": {"batch_size": 19, "loader": "webdataset", "mixup": 0.5, "labels": "stored"},
+}
+
+
+def train_in_float64(shards: Path, out: Path, name: str) -> None:
+    new_student, find_teacher = stage._new_student, stage._find_teacher
+    normalize, together = Preprocessing.normalize, Group.together
+
+    def find_teacher_in_float64(*arguments: object, **options: object) -> object:
+        teacher = find_teacher(*arguments, **options)  # type: ignore[arg-type]
+        assert teacher is not None
+        teacher.network.double()
+        return teacher
+
+    with (
+        mock.patch.object(stage, "_new_student", lambda *a: (a[0].student, new_student(*a)[1].double())),
+        mock.patch.object(stage, "_find_teacher", find_teacher_in_float64),
+        mock.patch.object(Preprocessing, "normalize", lambda *a: normalize(*a).double()),
+        mock.patch.object(Group, "together", lambda self, student, x: together(self, student, x.double())),
+    ):
+        settings = {"epochs": 2, **CASES[name]}
+        if not dali_is_installed():
+            settings["loader"] = "webdataset"
+        stage.run(
+            DistillConfig(out=out / name, shards=shards, student="digits_cnn_small", training=Training(**settings))
+        )
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def epochs(folder: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return (folder / "metrics.jsonl").read_text().count("\n")
+    return 0
+
+
+def sha256(folder: Path) -> str:
+    return json.loads((folder / "model.json").read_text())["sha256"]
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    """The processes that torchrun started, in the order of their rank."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
+    return sorted(map(int, found.split()))
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until the condition holds, while the process is at work."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, f"ended too soon: {process.communicate()}"
+        assert time.monotonic() < deadline, "nothing came of it"
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def torchrun() -> Iterator[Torchrun]:
+    """``torchrun(2, "di-distill", ..., restarts=1)`` starts a command in so many processes."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(processes: int, script: Path | str, *arguments: object, restarts: int = 0) -> subprocess.Popen[str]:
+        options = ["--nproc-per-node", processes, "--max-restarts", restarts]
+        process = subprocess.Popen(
+            [str(BIN / "torchrun"), *map(str, options), str(BIN / script), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # torchrun would set it, and say so at length
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(torchrun: Torchrun, made_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve epochs by two processes."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    process = torchrun(
+        2, "di-distill", "--shards", made_shards, *SMALL, "--epochs", 12, "--eval", "digits", "--out", out
+    )
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["student_top1"] > 0  # one report, of the first process
+    assert all(line.startswith("distill: ") for line in stderr.splitlines()), stderr
+    assert stderr.count("12/12 epochs") == 1
+    return out
+
+
+def test_in_float64_they_train_what_one_process_does(torchrun: Torchrun, made_shards: Path, tmp_path: Path) -> None:
+    together = torchrun(3, Path(__file__), made_shards, tmp_path / "3")
+    for name in CASES:
+        train_in_float64(made_shards, tmp_path / "1", name)
+    _, stderr = together.communicate(timeout=PATIENCE)
+    assert together.returncode == 0, stderr
+    for name in CASES:
+        one, three = tmp_path / "1" / name, tmp_path / "3" / name
+        assert losses(three) == pytest.approx(losses(one), rel=0, abs=1e-9), name
+        expected = load_file(one / "model.safetensors")
+        found = load_file(three / "model.safetensors")
+        assert found.keys() == expected.keys()
+        for key, value in found.items():
+            torch.testing.assert_close(value, expected[key], rtol=1e-7, atol=1e-9, msg=f"{name}: {key}")
+
+
+def test_in_float32_but_for_rounding(
+    di: Callable[..., tuple[int, str, str]], undisturbed: Path, made_shards: Path, tmp_path: Path
+) -> None:
+    code, _, stderr = di("di-distill", "--shards", made_shards, *SMALL, "--epochs", 12, "--out", tmp_path / "out")
+    assert code == 0, stderr
+    # Later epochs make more of the rounding, with one process and another number of threads as well.
+    assert losses(undisturbed)[:2] == pytest.approx(losses(tmp_path / "out")[:2], rel=0, abs=1e-4)
+
+
+def test_a_killed_process_is_started_again_and_nothing_is_lost(
+    torchrun: Torchrun, undisturbed: Path, made_shards: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    settings = ["--shards", made_shards, *SMALL, "--epochs", 12, "--out", out]
+    process = torchrun(2, "di-distill", *settings, "--overwrite", restarts=3)
+    for enough, rank in ((2, 0), (6, 1)):
+        wait_for(lambda enough=enough: epochs(out) >= enough, process)
+        before = (out / "metrics.jsonl").read_text()
+        os.kill(children(process)[rank], signal.SIGKILL)
+        wait_for(lambda before=before: len((out / "metrics.jsonl").read_text()) > len(before), process)
+        assert (out / "metrics.jsonl").read_text().startswith(before)  # with the same seconds
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, stderr
+    assert len(stdout.splitlines()) == 1
+    assert losses(out) == losses(undisturbed)
+    assert sha256(out) == sha256(undisturbed)
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in undisturbed.iterdir())
+
+
+def test_sigterm_ends_all_and_the_same_command_goes_on(
+    torchrun: Torchrun, undisturbed: Path, made_shards: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    settings = ["--shards", made_shards, *SMALL, "--epochs", 12, "--out", out]
+    process = torchrun(2, "di-distill", *settings)
+    wait_for(lambda: epochs(out) >= 2, process)
+    processes = children(process)
+    os.kill(process.pid, signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert stdout == ""
+    assert [line for line in stderr.splitlines() if "same command again" in line] == [
+        "error: stopped by SIGTERM; run the same command again to go on"
+    ]
+    for pid in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert not (out / "model.json").exists()
+
+    process = torchrun(2, "di-distill", *settings)
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, stderr
+    assert losses(out) == losses(undisturbed)
+    assert sha256(out) == sha256(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["--eval", "nowhere"], "error: --eval nowhere"),  # which the first process alone notices
+        (["--lr", 1e30, "--warmup-epochs", 0], "error: the training loss became NaN"),
+    ],
+)
+def test_an_error_ends_all(torchrun: Torchrun, made_shards: Path, tmp_path: Path, settings: list, says: str) -> None:
+    command = ["--shards", made_shards, *SMALL, "--epochs", 3, "--out", tmp_path / "out", *settings]
+    process = torchrun(2, "di-distill", *command)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert stdout == ""
+    assert says in stderr
+    assert "Error: another process" not in stderr  # a traceback of ours
+    assert "SIGKILL" not in stderr  # which torchrun sends to a process that does not end for 30 s
+
+
+def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RUN_ID": "1", "RESTART_COUNT": "0"}.items():
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    place, _ = stage._ground(DistillConfig())
+    assert (place.rank, place.world) == (1, 2)
+    assert torch.get_num_threads() == max(1, cpu_count() // 2)
+    assert stage.dry_run(DistillConfig()) is None
+
+
+def main() -> None:
+    with joined(torchrun_place(), torch.device("cpu")) as group:
+        with mock.patch.object(stage, "joined", return_value=contextlib.nullcontext(group)):
+            for name in CASES:
+                train_in_float64(Path(sys.argv[1]), Path(sys.argv[2]), name)
+
+
+if __name__ == "__main__":
+    main()
