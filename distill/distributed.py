@@ -101,11 +101,6 @@ def torchrun_place() -> Place:
     return find_place() if under_torchrun() else Place()
 
 
-def is_restart() -> bool:
-    """Whether ``torchrun`` started these processes again after a failure: ``--overwrite`` was for the first time."""
-    return under_torchrun() and _restarts() > 0
-
-
 @contextlib.contextmanager
 def joined(place: Place, device: torch.device) -> Iterator[Group]:
     """The group of all processes, while the block lasts; they come and go together.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from ..shared.runtime import cpu_count, make_deterministic, pick_device
 from ..shared.shards import ShardFolder
 from ..shared.teachers import Preprocessing, Teacher, load_teacher, new_student, reload_teacher
 from .config import DistillConfig
-from .distributed import Group, is_restart, joined, torchrun_place
+from .distributed import Group, joined, torchrun_place
 from .trainer import train
 
 
@@ -45,8 +45,6 @@ def run(config: DistillConfig) -> DistillReport | None:
         ConfigError: the shards, the student, the teacher or the evaluation set cannot be used.
         DreamError: the training failed.
     """
-    if is_restart():
-        config = replace(config, overwrite=False)
     place, device = _ground(config)
     make_deterministic()
     with joined(place, device) as group:

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from .config import Setting, coerce, from_mapping, load_yaml, settings_of, strip_optional
 from .errors import DreamError, StoppedError, one_line
+from .launch import is_restart
 from .signals import ignore_stops, stop_on_signals
 
 
@@ -47,7 +48,7 @@ def stage_command(name: str, config_class: type, *, package: str | None, help: s
     Args:
         package: has a module ``stage`` with ``run(config)``, which does the work and returns a report dataclass, and
             ``dry_run(config)``, which returns the plan as a mapping. Either is printed as a table, or with ``--json``
-            as one object.
+            as one object, if it is not None, which it is in all but one of several processes that work together.
     """
 
     def callback(config_file: Path | None, dry_run_only: bool, as_json: bool, debug: bool, **given: Any) -> None:
@@ -56,11 +57,16 @@ def stage_command(name: str, config_class: type, *, package: str | None, help: s
         )
         values |= {key: value for key, value in given.items() if value is not None}
         config = from_mapping(config_class, values, source=str(config_file))
+        if is_restart():
+            config = dataclasses.replace(config, overwrite=False)
         stage = importlib.import_module(".stage", package)  # only now: it imports torch, which --help can do without
         if dry_run_only:
-            print_result(stage.dry_run(config), as_json=as_json, title=f"{name} would do")
+            result, title = stage.dry_run(config), f"{name} would do"
         else:
-            print_result(dataclasses.asdict(stage.run(config)), as_json=as_json, title=name)
+            report = stage.run(config)
+            result, title = report and dataclasses.asdict(report), name
+        if result is not None:
+            print_result(result, as_json=as_json, title=title)
 
     return click.Command(
         name,

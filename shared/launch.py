@@ -36,6 +36,8 @@ def find_place(rank: int | None = None, world: int | None = None, environ: Mappi
         raise ConfigError("--rank and --world go together: --rank 0 --world 4 is the first of four")
     if rank is not None and world is not None:
         place = replace(place, rank=rank, world=world)
+    if place.world < 1:
+        raise ConfigError("--world must be 1 or more")
     if not 0 <= place.rank < place.world:
         raise ConfigError(f"--rank must lie in 0..{place.world - 1} with --world {place.world}, not {place.rank}")
     return place
@@ -44,6 +46,11 @@ def find_place(rank: int | None = None, world: int | None = None, environ: Mappi
 def under_torchrun(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether torchrun started this process, so that there is a group of processes to join."""
     return "TORCHELASTIC_RUN_ID" in environ
+
+
+def is_restart(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether torchrun or SLURM started this again, after a failure or a stop: what is there is not to be deleted."""
+    return any(_number(environ, name, 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
 def _of_torchrun(environ: Mapping[str, str]) -> Place | None:
@@ -60,8 +67,11 @@ def _of_torchrun(environ: Mapping[str, str]) -> Place | None:
 def _of_slurm(environ: Mapping[str, str]) -> Place:
     index, count = _of_slurm_array(environ)
     task = _number(environ, "SLURM_PROCID", 0)
-    # A batch script has SLURM_PROCID=0 and SLURM_NTASKS too, though it is alone until it calls srun.
-    tasks = _number(environ, "SLURM_STEP_NUM_TASKS", _number(environ, "SLURM_NTASKS", 1) if task else 1)
+    # A batch script has SLURM_PROCID=0 and SLURM_NTASKS too, though it is alone until it calls srun; and what it finds
+    # of a step is of the one that submitted it.
+    tasks = _number(environ, "SLURM_NTASKS", _number(environ, "SLURM_STEP_NUM_TASKS", 1))
+    if task == 0 and _number(environ, "SLURM_STEP_NUM_TASKS", 1) != tasks:
+        tasks = 1
     here = _expand(environ.get("SLURM_STEP_TASKS_PER_NODE", "1"))
     node = _number(environ, "SLURM_NODEID", 0)
     return Place(

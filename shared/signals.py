@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from types import FrameType
@@ -13,6 +14,8 @@ from .errors import StoppedError
 
 # SIGTERM: scancel, kill, a node being drained. SIGUSR2: what SLURM is asked to send before the time limit.
 _STOPS = tuple(number for name in ("SIGTERM", "SIGUSR2") if (number := getattr(signal, name, None)) is not None)
+
+SAME_SIGNAL = 2.0  # seconds in which another is the same again: at a time limit, SLURM sends SIGTERM twice
 
 
 def stop_on_signals() -> None:
@@ -31,7 +34,7 @@ def ignore_stops() -> None:
 
 @contextlib.contextmanager
 def grace(seconds: float) -> Iterator[Callable[[], bool]]:
-    """Within this, a stop signal is only noted, and :class:`StoppedError` comes ``seconds`` later, or with the next.
+    """Within this, a stop signal is only noted; :class:`StoppedError` comes ``seconds`` later, or with another signal.
 
     Yields:
         A function that tells whether a signal has come: begin nothing new, and come to an end.
@@ -40,12 +43,16 @@ def grace(seconds: float) -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     noted: list[int] = []
+    since = 0.0
 
     def note(number: int, frame: FrameType | None) -> None:
-        if noted or seconds <= 0:
+        nonlocal since
+        if seconds <= 0 or (noted and time.monotonic() - since > SAME_SIGNAL):
             _stop(number, frame)
-        noted.append(number)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        if not noted:
+            noted.append(number)
+            since = time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def time_is_up(_number: int, frame: FrameType | None) -> None:
         _stop(noted[0], frame)

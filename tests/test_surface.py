@@ -13,6 +13,7 @@ from dreamdistill.distill.stage import DistillReport
 from dreamdistill.invert.stage import InvertReport
 from dreamdistill.prune.stage import PruneReport
 from dreamdistill.shared import errors
+from dreamdistill.shared.watch import Look
 
 ROOT = Path(__file__).parents[1]
 ALL = "--out --seed --device --batch-size --json --config --dry-run --overwrite --debug --version"
@@ -20,7 +21,7 @@ OPTIONS = {
     "invert.cli": f"{ALL} --teacher --weights --num-classes --mean --std --image-size --recipe --steps --scales --lr"
     " --betas --warmup --schedule --alpha-class --alpha-tv --alpha-l2 --alpha-feature --alpha-compete --first-bn"
     " --compete-temperature --jitter --flip --clip --images --shard-size --classes --format --student --append"
-    " --compile --precision --workers --threads",
+    " --compile --precision --workers --threads --engine --address --rank --world --grace",
     "distill.cli": f"{ALL} --shards --student --teacher --weights --epochs --lr --warmup-epochs --momentum"
     " --weight-decay --temperature --labels --crop --min-area --flip --mixup --loader --eval",
     "prune.cli": f"{ALL} --shards --ratio --steps --score-images --teacher --weights --epochs --lr --warmup-epochs"
@@ -40,6 +41,8 @@ def test_options_are_the_ones_promised(module: str) -> None:
 def test_di_shards_has_its_three_commands() -> None:
     command = importlib.import_module("dreamdistill.shared.cli").command
     assert set(command.commands) == {"show", "verify", "gallery"}
+    shown = {parameter.opts[0] for parameter in command.commands["show"].params}
+    assert shown == {"folder", "--watch", "--every", "--json", "--debug"}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,13 @@ def test_reports_have_the_keys_promised(report: type, keys: str) -> None:
     assert {field.name for field in dataclasses.fields(report)} == set(keys.split())
 
 
+def test_a_look_has_the_keys_promised() -> None:
+    assert set(Look(state="idle").as_mapping()) == set(
+        "state teacher shards shards_planned images images_planned images_per_second seconds_left"
+        " seconds_since_last workers failures failed".split()
+    )
+
+
 def test_exit_codes() -> None:
     codes = {name: getattr(errors, f"{name}Error").exit_code for name in ("Dream", "Config", "Partial", "Stopped")}
     assert codes == {"Dream": 1, "Config": 2, "Partial": 3, "Stopped": 75}
@@ -68,7 +78,7 @@ def test_console_scripts_and_extras() -> None:
     setup.read(ROOT / "setup.cfg")
     scripts = [line.split("=")[0].strip() for line in setup["options.entry_points"]["console_scripts"].splitlines()[1:]]
     assert scripts == ["di-invert", "di-distill", "di-prune", "di-run", "di-shards"]
-    assert {"demo", "dali", "dali-cuda12", "timm", "dev"} <= set(setup["options.extras_require"])
+    assert {"demo", "dali", "dali-cuda12", "timm", "ray", "dev"} <= set(setup["options.extras_require"])
 
 
 def test_stages_do_not_import_one_another_and_shared_imports_none_of_them() -> None:

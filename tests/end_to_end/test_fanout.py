@@ -310,9 +310,10 @@ def test_the_second_signal_does_not_wait(start: Start, tmp_path: Path) -> None:
     )
     wait_for_work(process, out)
     begun = time.monotonic()
-    for _ in range(2):
+    for pause in (0, 0.2, 2.5):  # the second comes with the first, as SLURM sends them; the third is meant
+        time.sleep(pause)
+        assert process.poll() is None
         os.kill(process.pid, signal.SIGTERM)
-        time.sleep(0.5)
     code, _, stderr = finish(process)
     assert code == 75, stderr
     assert time.monotonic() - begun < 15

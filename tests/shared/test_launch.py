@@ -34,12 +34,13 @@ ALONE = {"ID": "3", "COUNT": "1", "MIN": "3", "MAX": "3"}
         ({}, Place()),
         (TORCHRUN, Place(rank=5, world=8, local_rank=1, local_world=4)),
         (BATCH, Place()),
+        ({**BATCH, "SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "2"}, Place()),  # submitted from inside a step of two
         (STEP, Place(rank=6, world=7, local_rank=0, local_world=1)),
         (SECOND_NODE, Place(rank=3, world=7, local_rank=1, local_world=2)),
         ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, Place(rank=1, world=2)),
         (ARRAY, Place(rank=3, world=4)),
         ({**ARRAY, **BATCH}, Place(rank=3, world=4)),
-        ({**ARRAY, "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, Place(rank=7, world=8)),
+        ({**ARRAY, "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, Place(rank=7, world=8)),
         # A lost task alone, submitted again by its id: all that is missing is its share.
         ({f"SLURM_ARRAY_TASK_{name}": value for name, value in ALONE.items()}, Place()),
         ({**ARRAY, **TORCHRUN}, Place(rank=5, world=8, local_rank=1, local_world=4)),
