@@ -96,6 +96,9 @@ class Group:
         return forward
 
 
+ALONE = Group()
+
+
 def torchrun_place() -> Place:
     """This process's place among those that ``torchrun`` started, or on its own without it."""
     return find_place() if under_torchrun() else Place()
@@ -110,7 +113,7 @@ def joined(place: Place, device: torch.device) -> Iterator[Group]:
         DreamError: another process of the group has ended within the block.
     """
     if place.world == 1:
-        yield Group()
+        yield ALONE
         return
     from torch import distributed
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]

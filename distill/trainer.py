@@ -23,7 +23,7 @@ from ..shared.runtime import derive_seed, write_bytes
 from ..shared.schedules import lr_factor
 from ..shared.teachers import Preprocessing
 from .augment import mixup, random_flip, random_resized_crop, random_shift
-from .distributed import Group
+from .distributed import ALONE, Group
 from .objective import distillation_loss, soften
 from .recipe import Training
 
@@ -43,7 +43,7 @@ def train(
     folder: ResultFolder,
     seed: int,
     title: str,
-    group: Group = Group(),  # noqa: B008 (frozen)
+    group: Group = ALONE,
 ) -> None:
     """Train in place, going on from the folder's checkpoint if there is one.
 
