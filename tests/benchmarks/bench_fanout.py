@@ -1,0 +1,110 @@
+"""What sharing out costs: images a second with one and two workers, and what a shard costs beside its optimisation.
+
+    python tests/benchmarks/bench_fanout.py scaling  [--teacher cifar_resnet20] [--steps 40] [--rounds 3] [--json]
+    taskset -c 0 python tests/benchmarks/bench_fanout.py overhead [--teacher digits_cnn] [--shards 3] [--json]
+
+``scaling``: fresh commands in turn, one thread a worker; the rate is that between commit marks (their files' times),
+from the first of each worker on, so that starting up is not counted. efficiency: rate of two / (2 x rate of one).
+
+``overhead``: in one process, the optimisation of the batches alone, then the whole work on as many shards, encoding,
+labels, writing and the last shard's wait for it included; share: what the whole takes longer, of the whole. On one
+processor, since the thread that writes would else use one more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from dreamdistill.invert.config import InvertConfig
+from dreamdistill.invert.engine import batch_seed
+from dreamdistill.invert.plan import load_inputs, make_plan, place_round
+from dreamdistill.invert.worker import Worker
+
+IMAGES, SHARDS = 64, 12  # of scaling: images a shard, shards
+
+
+def rate(arguments: argparse.Namespace, workers: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", "from dreamdistill.invert.cli import main; main()", "--out", folder]
+        command += ["--teacher", arguments.teacher, "--weights", arguments.weights or "none", "--compile", "off"]
+        command += ["--recipe", "cifar10-deepinversion", "--steps", str(arguments.steps), "--workers", str(workers)]
+        command += ["--images", str(SHARDS * IMAGES), "--shard-size", str(IMAGES), "--batch-size", str(IMAGES)]
+        subprocess.run(command, check=True, capture_output=True)
+        times = sorted(path.stat().st_mtime for path in Path(folder).glob("0*.json"))
+        return (SHARDS - workers) * IMAGES / (times[-1] - times[workers - 1])
+
+
+def scaling(arguments: argparse.Namespace) -> dict[str, float]:
+    pairs = [(rate(arguments, 1), rate(arguments, 2)) for _ in range(arguments.rounds)]
+    one, two = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return {
+        "images_a_second_1": round(one, 3),
+        "images_a_second_2": round(two, 3),
+        "efficiency": round(statistics.median(b / (2 * a) for a, b in pairs), 3),
+    }
+
+
+def overhead(arguments: argparse.Namespace) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        config = InvertConfig(
+            teacher=arguments.teacher,
+            weights=arguments.weights,
+            out=Path(folder),
+            recipe="fast",
+            images=1000 * arguments.shards,
+            shard_size=1000,
+            compile="off",
+        )
+        inputs = load_inputs(config)
+        manifest, number = place_round(inputs)
+        plan = make_plan(inputs, manifest, number)
+        worker = Worker(
+            plan.job, inputs.device, inputs.teacher, progress=lambda images, terms: None, log=lambda line: None
+        )
+        size = plan.job.round.batch
+        begun = time.monotonic()
+        for shard in plan.pending:
+            for batch in range(-(-shard.count // size)):
+                seed = batch_seed(seed=0, round=0, shard=shard.number, batch=batch, attempt=0)
+                worker.engine.synthesize(torch.arange(size) % inputs.teacher.num_classes, seed=seed)
+        alone = time.monotonic() - begun
+        begun = time.monotonic()
+        worker.make(plan.pending, lambda outcome: None)
+        whole = time.monotonic() - begun
+    return {
+        "seconds_a_shard": round(whole / arguments.shards, 2),
+        "optimisation_seconds_a_shard": round(alone / arguments.shards, 2),
+        "share": round((whole - alone) / whole, 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("scaling", "overhead"))
+    parser.add_argument("--teacher")
+    parser.add_argument("--weights")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shards", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.what == "scaling":
+        arguments.teacher = arguments.teacher or "cifar_resnet20"
+        result = scaling(arguments)
+    else:
+        arguments.teacher = arguments.teacher or "digits_cnn"
+        result = overhead(arguments)
+    print(json.dumps(result) if arguments.json else result)
+
+
+if __name__ == "__main__":
+    main()

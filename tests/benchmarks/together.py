@@ -1,0 +1,62 @@
+"""Two commands started in the same second on one folder, again and again: one manifest, each shard once.
+
+python tests/benchmarks/together.py --times 50 --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+COMMAND = [sys.executable, "-c", "from dreamdistill.invert.cli import main; main()"]
+ROUND = ["--teacher", "digits_cnn", "--images", "48", "--shard-size", "4", "--steps", "20", "--workers", "1", "--json"]
+SHARDS = 12
+
+
+def together(folder: Path) -> tuple[bool, int]:
+    """Whether all went as it should, and how many shards the idler of the two made."""
+    processes = [
+        subprocess.Popen([*COMMAND, *ROUND, "--out", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate() for process in processes]
+    marks = [json.loads(path.read_text()) for path in folder.glob("0*.json")]
+    made = Counter(mark["worker"] for mark in marks)
+    names = {path.name for path in folder.iterdir()}
+    expected = {f"{number:06d}.{suffix}" for number in range(SHARDS) for suffix in ("tar", "idx", "json")}
+    fine = (
+        all(process.returncode == 0 for process in processes)
+        and all(json.loads(stdout)["shards"] == SHARDS for stdout, _ in outputs)
+        and len(json.loads((folder / "manifest.json").read_text())["rounds"]) == 1
+        and names == expected | {"manifest.json", "_info.json", ".claims"}
+    )
+    if not fine:
+        print(folder, [stderr.decode()[-500:] for _, stderr in outputs], names ^ expected, file=sys.stderr)
+    return fine, min(made.values()) if len(made) == 2 else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    results = []
+    for _ in range(options.times):
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(together(Path(folder)))
+    report = {
+        "times": options.times,
+        "fine": sum(fine for fine, _ in results),
+        "both_made_shards": sum(least > 0 for _, least in results),
+    }
+    print(json.dumps(report) if options.json else report)
+    sys.exit(report["fine"] != options.times)
+
+
+if __name__ == "__main__":
+    main()
