@@ -12,7 +12,7 @@ import click
 
 from .commandline import context_settings, debug_option, json_option, print_result, run_command, version_option
 from .config import Setting, coerce
-from .errors import ConfigError, DreamError
+from .errors import ConfigError, DreamError, PartialError
 
 _FOLDER = click.Argument(["folder"], type=click.Path(path_type=Path), default=Path("shards"))
 
@@ -47,7 +47,7 @@ def _show(folder: Path, watch: bool, every: float, as_json: bool, debug: bool) -
 
 
 def _watch(folder: Path, every: float, as_json: bool) -> None:
-    """Show how far the run is, again and again, until every planned shard is there."""
+    """Show how far the run is, again and again, until nothing is to be waited for."""
     if not 0.1 <= every <= 3600:
         raise ConfigError("--every must lie in 0.1..3600 seconds")
     from .progress import WatchView
@@ -61,6 +61,10 @@ def _watch(folder: Path, every: float, as_json: bool) -> None:
                 view.show(look)
                 if look.state == "done":
                     return
+                if look.state == "idle" and look.shards + len(look.failures) == look.shards_planned:
+                    raise PartialError(
+                        f"{len(look.failures)} shards were given up and nobody is at work: run the same di-invert again"
+                    )
                 time.sleep(every)
     except BrokenPipeError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is unwritten goes nowhere, in silence

@@ -62,7 +62,7 @@ def test_a_run_of_two_workers_from_before_its_start_to_its_end(tmp_path: Path) -
     looks += map(json.loads, rest.splitlines())
     states = [look["state"] for look in looks]
     assert (states[0], states[-1]) == ("no_folder", "done")
-    assert "working" in states
+    assert "working" in states, states
     for key in ("shards", "images"):
         found = [look[key] for look in looks]
         assert found == sorted(found)
@@ -116,7 +116,7 @@ def test_lines_say_what_is_new(di: Di, shards: Path, meanwhile: Meanwhile) -> No
     shards.rename(away)
     meanwhile(
         lambda: None,
-        lambda: away.rename(shards) and fail(shards, 1),
+        lambda: away.rename(shards) and mark.unlink(),
         lambda: None,
         lambda: mark.write_text(text),
     )
@@ -124,8 +124,7 @@ def test_lines_say_what_is_new(di: Di, shards: Path, meanwhile: Meanwhile) -> No
     assert (code, stderr) == (0, "")
     assert [line.removeprefix(f"{shards}: ") for line in stdout.splitlines()] == [
         "there is no such folder yet, waiting for di-invert",
-        "shard 000001 failed on node1:7: ran into NaN",
-        "1 of 2 shards, 20 of 40 images, 1 failed, nobody at work, last shard 60 min ago",
+        "1 of 2 shards, 20 of 40 images, nobody at work, last shard 60 min ago",
         "2 of 2 shards, 40 of 40 images, done",
     ]
 
@@ -169,3 +168,15 @@ def test_show_counts_failed_shards(di: Di, shards: Path) -> None:
     fail(shards, 1)
     shown = json.loads(di("di-shards", "show", shards, "--json")[1])
     assert (shown["shards"], shown["failed"]) == (1, 1)
+
+
+def test_a_run_that_gave_shards_up_and_ended(di: Di, shards: Path) -> None:
+    fail(shards, 1)
+    hour_ago = time.time() - 3600
+    os.utime(shards / "000000.json", (hour_ago, hour_ago))
+    code, stdout, stderr = di("di-shards", "show", shards, "--watch")
+    assert (code, stderr) == (3, "error: 1 shards were given up and nobody is at work: run the same di-invert again\n")
+    assert [line.removeprefix(f"{shards}: ") for line in stdout.splitlines()] == [
+        "shard 000001 failed on node1:7: ran into NaN",
+        "1 of 2 shards, 20 of 40 images, 1 failed, nobody at work, last shard 60 min ago",
+    ]
