@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..shared.errors import ConfigError, DreamError
 from ..shared.launch import Place, find_place, under_torchrun
 from ..shared.loaders import Rows
+from ..shared.signals import ignore_stops
 
 T = TypeVar("T")
 # How long to wait for one another, since the first measures the teacher meanwhile. A death is noticed at once.
@@ -138,7 +139,7 @@ def joined(place: Place, device: torch.device) -> Iterator[Group]:
         yield Group(place)
     except BaseException as error:
         # When one process has failed, torchrun stops the others, which may be about to tell the same error.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ignore_stops()
         if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_DEATH):
             raise DreamError("another process of this training has ended, so this one ends too") from error
         raise

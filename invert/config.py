@@ -60,5 +60,7 @@ class InvertConfig(StageConfig):
             raise ConfigError("--grace must be 0 or more")
         if self.address and self.engine != "ray":
             raise ConfigError("--address is of a Ray cluster, and goes with --engine ray")
+        if self.workers and self.engine == "ray":
+            raise ConfigError("--workers is of this machine's engine; a Ray cluster has as many as fit on its nodes")
         if self.append and self.overwrite:
             raise ConfigError("--append and --overwrite exclude each other")

@@ -87,6 +87,13 @@ def test_unknown_name(fails: Fails, out: Path, option: str, name: str, meant: st
         (["--device", "cuda:99"], ["cuda:99", "--device auto"]),
         (["--alpha-compete", 1], ["--alpha-compete", "--student"]),
         (["--append", "--overwrite"], ["--append", "--overwrite"]),
+        (["--workers", 0], ["--workers", "1 or more"]),
+        (["--engine", "rai"], ["--engine", "'ray'"]),
+        (["--address", "auto"], ["--address", "--engine ray"]),
+        (["--engine", "ray", "--workers", 2], ["--workers", "Ray"]),
+        (["--rank", 1], ["--rank and --world go together"]),
+        (["--rank", 3, "--world", 3], ["--rank", "0..2"]),
+        (["--grace", -1], ["--grace", "0 or more"]),
     ],
 )
 def test_impossible_inversion(fails: Fails, out: Path, options: list[object], says: list[str]) -> None:
