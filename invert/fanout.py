@@ -14,9 +14,9 @@ from ..shared.manifest import ShardPlan
 from ..shared.marks import ShardFailure
 from ..shared.teachers import Teacher
 from .execution import Log
-from .processes import BROKEN_AFTER, make_in_processes
+from .processes import make_in_processes
 from .ray_cluster import make_with_ray
-from .todo import Todo
+from .todo import BROKEN_AFTER, Todo
 from .worker import Job, Outcome, Progress, Worker
 
 POLL = 0.1  # seconds
@@ -49,7 +49,6 @@ def make_shards(
     Raises:
         OSError: a shard cannot be written (a full disk, say): nothing else could be either.
         DreamError: no worker stays alive.
-        Exception: the worker in this process raised it, often.
     """
     todo = Todo(job.folder, plans, stopping=stopping, log=log)
     if engine == "ray":
@@ -104,7 +103,8 @@ def _make_here(job: Job, todo: Todo, *, device: torch.device, teacher: Teacher, 
             while not outcomes.empty():
                 settle(outcomes.get())
             broken += 1
-            todo.lose(list(in_hand), f"{type(error).__name__}: {one_line(error)}")
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            todo.lose(list(in_hand), reason)
             in_hand.clear()
             if broken >= BROKEN_AFTER and not todo.finished:
-                raise
+                raise todo.despair(reason) from error

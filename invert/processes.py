@@ -19,13 +19,12 @@ from typing import Any
 
 import torch
 
-from ..shared.errors import DreamError, one_line
+from ..shared.errors import one_line
 from ..shared.manifest import ShardPlan
 from ..shared.signals import held_back
-from .todo import Todo
+from .todo import BROKEN_AFTER, Todo
 from .worker import Job, Outcome, Progress, Worker
 
-BROKEN_AFTER = 3  # times in a row, with no shard made in between, that a worker may fail before it is left alone
 TICK = 0.2  # seconds
 
 
@@ -48,38 +47,54 @@ def make_in_processes(job: Job, todo: Todo, *, workers: int, device: torch.devic
             ready = wait([slot.link for slot in slots], TICK)
             for slot in [slot for slot in slots if slot.link in ready]:
                 try:
-                    kind, content = slot.link.recv()
-                except (EOFError, OSError):  # its end of the pipe is closed: it is dead
+                    _hear(slot, todo, progress)
+                except EOFError:  # its end of the pipe is closed
                     slots.remove(slot)
-                    reason = slot.bury()
-                    progress(-slot.counted, {})
-                    if not slot.in_hand:
-                        todo.log(f"worker {slot.index} is gone before it had a shard in hand: {reason}")
-                    todo.lose(list(slot.in_hand), reason, slot.index)
-                    if slot.broken < BROKEN_AFTER:
-                        with held_back():
-                            slot.start()
-                            slots.append(slot)
-                    elif slots:
-                        todo.log(f"worker {slot.index} is left alone after {slot.broken} failures in a row: {reason}")
-                    elif not todo.finished:
-                        raise DreamError(f"no worker stays alive: {reason}") from None
-                    continue
-                if kind == "progress":
-                    slot.counted += content[0]
-                    progress(*content)
-                elif kind == "outcome":
-                    slot.settle(content)
-                    todo.settle(content)
-                elif kind == "asks":
-                    slot.asks = True
-                elif kind == "ends":
-                    slot.told = content
-                else:
-                    todo.log_once(content)
+                    if _replace(slot, todo, progress):
+                        slots.append(slot)
+                    elif not slots and not todo.finished:
+                        raise todo.despair(slot.reason) from None
     finally:
         for slot in slots:
             slot.kill()  # a shard still in hand is dropped, as on any kill
+
+
+def _hear(slot: _Slot, todo: Todo, progress: Progress) -> None:
+    """Take one message.
+
+    Raises:
+        EOFError: the worker is dead.
+        OSError: a shard could not be written.
+    """
+    kind, content = slot.receive()
+    if kind == "progress":
+        slot.counted += content[0]
+        progress(*content)
+    elif kind == "outcome":
+        slot.settle(content)
+        todo.settle(content)
+    elif kind == "asks":
+        slot.asks = True
+    elif kind == "ends":
+        slot.told = content
+    else:
+        todo.log_once(content)
+
+
+def _replace(slot: _Slot, todo: Todo, progress: Progress) -> bool:
+    """Start a new worker in a dead one's place, unless there is no point in it."""
+    slot.bury()
+    progress(-slot.counted, {})
+    if not slot.in_hand:
+        todo.log(f"worker {slot.index} is gone with no shard in hand: {slot.reason}")
+    todo.lose(list(slot.in_hand), slot.reason, slot.index)
+    if slot.broken >= BROKEN_AFTER:
+        todo.log(f"worker {slot.index} is left alone after {slot.broken} failures in a row")
+    elif not todo.stopping():
+        with held_back():
+            slot.start()
+        return True
+    return False
 
 
 class _Slot:
@@ -89,7 +104,7 @@ class _Slot:
         in_hand: shards that it has; counted: images of progress it has told of them.
         asks: whether it waits for a shard.
         broken: its failures in a row.
-        told: why it ends, if it could tell.
+        told: why it ends, if it could tell; reason: why it ended.
     """
 
     def __init__(self, job: Job, index: int, device_type: str) -> None:
@@ -106,7 +121,7 @@ class _Slot:
         self.in_hand: dict[int, ShardPlan] = {}
         self.counted = 0.0
         self.asks = False
-        self.told = ""
+        self.told = self.reason = ""
         self.link, theirs = multiprocessing.Pipe()
         self.process = self._new(theirs)
         self.process.start()
@@ -124,18 +139,28 @@ class _Slot:
             self.counted -= plan.count
             self.broken = 0
 
-    def bury(self) -> str:
-        """See a dead process off; return why it died."""
+    def receive(self) -> tuple[str, Any]:
+        """The next message.
+
+        Raises:
+            EOFError: the process is dead, be it in the middle of a message.
+        """
+        try:
+            return self.link.recv()
+        except OSError as error:
+            raise EOFError from error
+
+    def bury(self) -> None:
+        """See a dead process off, and find out why it died."""
         self.process.join()
         self.link.close()
         self.broken += 1
         code = self.process.exitcode or 0
-        if self.told:
-            return self.told
         if code < 0:
             hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-            return f"its worker was killed by {signal.Signals(-code).name}{hint}"
-        return f"its worker ended with exit code {code}"
+            self.reason = f"its worker was killed by {signal.Signals(-code).name}{hint}"
+        else:
+            self.reason = self.told or f"its worker ended with exit code {code}"
 
     def kill(self) -> None:
         self.process.kill()

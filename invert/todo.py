@@ -7,12 +7,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..shared.errors import DreamError, PartialError
 from ..shared.manifest import ShardPlan
 from ..shared.marks import ShardFailure, is_whole, write_failure
 from .execution import Log
 from .worker import Outcome, worker_name
 
 TRIES = 3  # of a shard whose worker died or raised
+BROKEN_AFTER = 3  # times in a row, with no shard made in between, that a worker may fail before it is left alone
 LOOK_AGAIN = 1.0  # seconds until a shard that another run has in hand is asked for again
 
 
@@ -30,6 +32,7 @@ class Todo:
     def __init__(self, folder: Path, plans: Sequence[ShardPlan], *, stopping: Callable[[], bool], log: Log) -> None:
         self.folder = folder
         self.failures: dict[int, ShardFailure] = {}
+        self._made = 0
         self.stopping = stopping
         self.log = log
         self._said: set[str] = set()
@@ -64,6 +67,7 @@ class Todo:
         plan = self._in_hand.pop(outcome.number)
         if outcome.error is not None:
             raise outcome.error
+        self._made += outcome.fate == "made"
         if outcome.fate == "busy":
             self._busy.append((time.monotonic() + LOOK_AGAIN, plan))
         elif outcome.fate == "diverged":
@@ -82,6 +86,12 @@ class Todo:
                 self.log(f"shard {number:06d}: {reason}; trying it again ({self._losses[number]} of {TRIES} tries)")
                 self._lost_by[number] = worker
                 self._open.append(plan)
+
+    def despair(self, reason: str) -> DreamError:
+        """What to raise when there is no worker left to go on with."""
+        if self._made:
+            return PartialError(f"no worker stays alive: {reason}; what is made is kept, run the same command again")
+        return DreamError(f"no worker stays alive: {reason}")
 
     def log_once(self, line: str) -> None:
         """What every worker has to say, the user reads once."""
