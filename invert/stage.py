@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,9 @@ def run(config: InvertConfig) -> InvertReport:
     # From here on, a thousand processes may do the same at once: nobody waits for anybody.
     remove_stale_temporaries(folder)
     todo = make_plan(inputs, manifest, number)
+    if inputs.place.world > 1:  # said, since a batch system's variables may stand there for another purpose
+        share = f"{inputs.place.rank} of {inputs.place.world}, {len(todo.share)} of {todo.job.round.num_shards} shards"
+        print(f"share {share} (--rank 0 --world 1 makes all)", file=sys.stderr)
     failures = _make(inputs, todo)
     manifest = load_manifest(folder)  # others may have appended
     if inputs.place.world == 1 or whole_shards(folder) >= {plan.number for plan in manifest.shards()}:

@@ -21,6 +21,7 @@ from ..shared.commandline import (
     run_command,
     version_option,
 )
+from ..shared.launch import require_alone
 from .plan import Pipeline, Stage, load_pipeline
 
 
@@ -31,10 +32,12 @@ def run(pipeline: Pipeline) -> dict[str, Any]:
     from 0 to 1), ``seconds``, ``networks`` (a row each) and ``stages`` (each one's own report).
 
     Raises:
+        ConfigError: torchrun started several processes.
         DreamError: a stage failed; what was done stays, and the next run goes on from there.
     """
     from ..shared.runtime import write_text
 
+    require_alone("di-run")
     path = pipeline.out / "report.json"
     before = _earlier_stages(path)
     stages: dict[str, Any] = {}

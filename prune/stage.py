@@ -17,6 +17,7 @@ from ..shared.checkpoints import MODEL_JSON, save_model
 from ..shared.cost import count_macs, num_filters, num_parameters, paired_latency_ms
 from ..shared.errors import DreamError
 from ..shared.evaluation import open_eval, top1
+from ..shared.launch import require_alone
 from ..shared.loaders import Loader, make_loader, resolve_loader
 from ..shared.progress import Progress
 from ..shared.results import ResultFolder
@@ -54,6 +55,7 @@ def run(config: PruneConfig) -> PruneReport:
         ConfigError: the shards, the teacher or the evaluation set cannot be used, or the architecture not be pruned.
         DreamError: the training failed.
     """
+    require_alone("di-prune")
     device = pick_device(config.device)
     torch.set_num_threads(cpu_count())
     make_deterministic()

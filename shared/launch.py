@@ -48,6 +48,16 @@ def under_torchrun(environ: Mapping[str, str] = os.environ) -> bool:
     return "TORCHELASTIC_RUN_ID" in environ
 
 
+def require_alone(command: str, environ: Mapping[str, str] = os.environ) -> None:
+    """For a command that works in one process.
+
+    Raises:
+        ConfigError: torchrun started several.
+    """
+    if under_torchrun(environ) and find_place(environ=environ).world > 1:
+        raise ConfigError(f"{command} works in one process: start it without torchrun")
+
+
 def is_restart(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether torchrun or SLURM started this again, after a failure or a stop: what is there is not to be deleted."""
     return any(_number(environ, name, 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))

@@ -219,6 +219,7 @@ def test_shares(start: Start, eight_tars: dict[str, bytes], tmp_path: Path, name
     shards = []
     for code, stdout, stderr in map(finish, processes):
         assert code == 0, stderr
+        assert "of 8 shards (--rank 0 --world 1 makes all)" in stderr
         shards.append(json.loads(stdout)["shards"])
     assert shards == [3, 3, 2]
     assert sorted(makers(out).values()) == [2, 3, 3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dreamdistill.shared.errors import ConfigError
-from dreamdistill.shared.launch import Place, find_place
+from dreamdistill.shared.launch import Place, find_place, is_restart, require_alone
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
 ARRAY = {
@@ -69,3 +69,16 @@ def test_options_win() -> None:
 def test_what_does_not_fit_is_refused(rank: int | None, world: int | None, environ: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         find_place(rank, world, environ)
+
+
+def test_a_command_that_works_alone_says_so() -> None:
+    require_alone("di-prune", {})
+    require_alone("di-prune", ARRAY)  # a sweep, each task its own folder
+    with pytest.raises(ConfigError, match="di-prune works in one process"):
+        require_alone("di-prune", {**TORCHRUN, "TORCHELASTIC_RUN_ID": "none"})
+
+
+def test_restarts() -> None:
+    assert not is_restart({"TORCHELASTIC_RESTART_COUNT": "0"})
+    assert is_restart({"TORCHELASTIC_RESTART_COUNT": "1"})
+    assert is_restart({"SLURM_RESTART_COUNT": "2"})
