@@ -50,8 +50,8 @@ def _watch(folder: Path, every: float, as_json: bool) -> None:
     """Show how far the run is, again and again, until nothing is to be waited for."""
     if not 0.1 <= every <= 3600:
         raise ConfigError("--every must lie in 0.1..3600 seconds")
-    from .progress import WatchView
     from .watch import Watch
+    from .watch_view import WatchView
 
     watch = Watch(folder)
     try:

@@ -18,7 +18,7 @@ from .manifest import ShardPlan
 from .runtime import write_text
 
 COMMIT, FAILED = "json", "failed"
-_PARTS = ("tar", "idx", COMMIT)  # of a whole shard
+PARTS = ("tar", "idx", COMMIT)  # of a whole shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +58,12 @@ def shard_path(folder: Path, number: int, suffix: str) -> Path:
 
 def is_whole(folder: Path, number: int) -> bool:
     """Whether a shard has its commit mark, and the files that the mark speaks of."""
-    return all(shard_path(folder, number, suffix).is_file() for suffix in _PARTS)
+    return all(shard_path(folder, number, suffix).is_file() for suffix in PARTS)
 
 
 def whole_shards(folder: Path) -> set[int]:
     """Numbers of the shards for which :func:`is_whole`, by one listing of the folder, however many they are."""
-    found: dict[str, set[int]] = {suffix: set() for suffix in _PARTS}
+    found: dict[str, set[int]] = {suffix: set() for suffix in PARTS}
     with os.scandir(folder) as entries:
         for entry in entries:
             if match := re.fullmatch(r"(\d{6,})\.(\w+)", entry.name):

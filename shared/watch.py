@@ -16,13 +16,12 @@ from typing import Any, Literal
 
 from .errors import ConfigError
 from .manifest import MANIFEST, Manifest, load_manifest
-from .marks import COMMIT, FAILED, ShardFailure, read_failures, read_record, shard_path
+from .marks import COMMIT, FAILED, PARTS, ShardFailure, read_failures, read_record, shard_path
 
 RECENT = 5  # a worker's rate is that of so many of its last shards
 LATE = 3  # a worker is taken to have stopped after so many times its longest shard without another
 PATIENCE = 60.0  # seconds, but never before: clocks differ, and file servers' listings are old by as much
 
-_PARTS = ("tar", "idx", COMMIT)  # of a whole shard, as di-invert sees it
 State = Literal["no_folder", "no_manifest", "idle", "working", "done"]
 
 
@@ -153,7 +152,7 @@ class Watch:
         return self._manifest
 
     def _read_marks(self, listed: Mapping[str, Mapping[int, int]]) -> None:
-        whole = self._planned.intersection(*(listed[suffix] for suffix in _PARTS))
+        whole = self._planned.intersection(*(listed[suffix] for suffix in PARTS))
         for number in self._marks.keys() - whole:
             del self._marks[number]
         for number in sorted(whole):
@@ -217,7 +216,7 @@ class Watch:
 
 def _listing(folder: Path) -> dict[str, dict[int, int]]:
     """Of each kind of file that a shard has, the shards' numbers and the files' inodes."""
-    found: dict[str, dict[int, int]] = {suffix: {} for suffix in (*_PARTS, FAILED)}
+    found: dict[str, dict[int, int]] = {suffix: {} for suffix in (*PARTS, FAILED)}
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, _, suffix = entry.name.partition(".")
