@@ -80,11 +80,14 @@ def test_on_a_terminal_the_view_changes_in_place(shards: Path) -> None:
     pty = pytest.importorskip("pty", reason="terminals are those of POSIX")
     mark = (shards / "000001.json").read_bytes()
     fail(shards, 1)
+    os.utime(shards / "000000.json")  # somebody is at work: else there is nothing to wait for
     environ = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TTY_COMPATIBLE")}
     environ |= {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-    command = [BIN / "di-shards", "show", shards, "--watch", "--every", "0.1"]
+    command = [BIN / "di-shards", "show", shards.name, "--watch", "--every", "0.1"]  # a long path would be cut off
     ours, theirs = pty.openpty()
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ) as process:
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, cwd=shards.parent
+    ) as process:
         os.close(theirs)
         seen, deadline = "", time.monotonic() + PATIENCE
         try:
