@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from ..shared.errors import one_line
+from ..shared.errors import named
 from ..shared.launch import Place
 from ..shared.manifest import ShardPlan
 from ..shared.marks import ShardFailure
@@ -103,7 +103,7 @@ def _make_here(job: Job, todo: Todo, *, device: torch.device, teacher: Teacher, 
             while not outcomes.empty():
                 settle(outcomes.get())
             broken += 1
-            reason = f"{type(error).__name__}: {one_line(error)}"
+            reason = named(error)
             todo.lose(list(in_hand), reason)
             in_hand.clear()
             if broken >= BROKEN_AFTER and not todo.finished:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ..shared.errors import one_line
+from ..shared.errors import named
 from ..shared.manifest import ShardPlan
 from ..shared.signals import held_back
 from .todo import BROKEN_AFTER, Todo
@@ -193,7 +193,7 @@ def _work(job: Job, device_type: str, index: int, link: Connection) -> None:
         )
         worker.make(plans(), lambda outcome: send("outcome", outcome))
     except Exception as error:
-        send("ends", f"{type(error).__name__}: {one_line(error)}")
+        send("ends", named(error))
 
 
 def _die_with_parent() -> None:

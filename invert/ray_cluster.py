@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..shared.errors import ConfigError, DreamError, one_line
+from ..shared.errors import ConfigError, DreamError, named, one_line
 from ..shared.manifest import ShardPlan
 from ..shared.marks import is_whole
 from ..shared.signals import handlers_kept
@@ -125,7 +125,7 @@ def _room(ray: Any, needs: dict[str, Any]) -> int:
 
 def _cause(error: Any) -> str:
     cause = getattr(error, "cause", None) or error  # what the task raised, or that its process or node is gone
-    return f"{type(cause).__name__}: {one_line(cause)}"
+    return named(cause)
 
 
 def _check(job: Job, plan: ShardPlan) -> None:

@@ -14,7 +14,7 @@ from ..shared.claims import Claims
 from ..shared.errors import ConfigError, DreamError, PartialError, StoppedError
 from ..shared.images import encode_image
 from ..shared.manifest import load_manifest
-from ..shared.marks import ShardFailure, clear_failures, is_whole, read_records, whole_shards
+from ..shared.marks import ShardFailure, clear_failures, read_records, whole_shards
 from ..shared.progress import Progress
 from ..shared.runtime import remove_stale_temporaries
 from ..shared.shards import clear_folder, write_info
@@ -137,9 +137,11 @@ def _make(inputs: Inputs, todo: Plan) -> dict[int, ShardFailure]:
                 progress=lambda images, terms: bar.advance(images, **terms),
                 log=bar.log,
             )
-            left = sum(p.number not in failures and not is_whole(config.out, p.number) for p in todo.pending)
+            left = {p.number for p in todo.pending} - failures.keys() - whole_shards(config.out) if stopping() else ()
             if left:
-                raise StoppedError(f"stopped by a signal, {left} shards are left; run the same command again to go on")
+                raise StoppedError(
+                    f"stopped by a signal, {len(left)} shards are left; run the same command again to go on"
+                )
             return failures
     finally:
         remove_stale_temporaries(config.out)  # of workers that were stopped in the middle of a shard

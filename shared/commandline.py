@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .config import Setting, coerce, from_mapping, load_yaml, settings_of, strip_optional
-from .errors import DreamError, StoppedError, one_line
+from .errors import DreamError, StoppedError, named
 from .launch import is_restart
 from .signals import ignore_stops, stop_on_signals
 
@@ -137,7 +137,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     except OSError as error:
         return _fail(_told(error), 1, debug)
     except Exception as error:  # a bug of ours, or of a user's own network: still one sentence
-        return _fail(f"{type(error).__name__}: {one_line(error)} (run again with --debug to see where)", 1, debug)
+        return _fail(f"{named(error)} (run again with --debug to see where)", 1, debug)
     finally:
         ignore_stops()
 

@@ -43,3 +43,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def one_line(error: BaseException, length: int = 200) -> str:
     """What a library's error says in its first paragraph, or its kind if it says nothing, as a part of one sentence."""
     return " ".join(str(error).strip().partition("\n\n")[0].split())[:length] or type(error).__name__
+
+
+def named(error: BaseException) -> str:
+    """A library's error with its kind: ``RuntimeError: CUDA error: out of memory``."""
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ import torch
 from dreamdistill.shared.commandline import run_command
 
 BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
+PATIENCE = 120  # seconds, on a machine that is busy with other things
 MODULES = {
     "di-invert": "dreamdistill.invert.cli",
     "di-distill": "dreamdistill.distill.cli",
@@ -97,6 +99,20 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[[Callable[[], bool], subprocess.Popen[str]], None]:
+    """``wait_for(condition, process)``: until the condition holds, while the process is at work."""
+
+    def wait(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert process.poll() is None, f"ended too soon: {process.communicate()}"
+            assert time.monotonic() < deadline, "nothing came of it"
+            time.sleep(0.005)
+
+    return wait
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from dreamdistill.shared.runtime import generator
 Di = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]
 Start = Callable[..., subprocess.Popen[str]]
+WaitFor = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
 
 EIGHT = ["--teacher", "digits_cnn", "--images", 32, "--shard-size", 4, "--steps", 60]
 PATIENCE = 120  # seconds
@@ -35,15 +36,12 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, stdout, stderr
 
 
-def wait_for_work(process: subprocess.Popen[str], out: Path) -> None:
-    """Wait until a shard is in hand."""
-    while not (out / "manifest.json").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+def at_work(out: Path) -> bool:
+    """Whether a shard is in hand."""
+    if not (out / "manifest.json").exists():
+        return False
     with Claims(out) as claims:
-        while claims.nothing_in_hand():
-            assert process.poll() is None
-            time.sleep(0.01)
+        return not claims.nothing_in_hand()
 
 
 def tars(folder: Path) -> dict[str, bytes]:
@@ -196,13 +194,11 @@ def test_runs_with_other_settings_started_together(start: Start, tmp_path: Path)
 
 @posix
 def test_a_run_takes_over_what_a_killed_one_had_in_hand(
-    start: Start, eight_tars: dict[str, bytes], tmp_path: Path
+    wait_for: WaitFor, start: Start, eight_tars: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     first, second = (start("di-invert", *EIGHT, "--workers", 1, "--out", out) for _ in range(2))
-    while not list(out.glob("0*.json")):
-        assert first.poll() is None
-        time.sleep(0.01)
+    wait_for(lambda: bool(makers(out)), first)
     first.kill()
     first.communicate()
     code, _, stderr = finish(second)
@@ -241,25 +237,11 @@ def test_shares_do_not_overwrite(fails: Fails, shards: Path) -> None:
 
 
 @posix
-def test_overwrite_leaves_a_run_at_work_alone(start: Start, fails: Fails, tmp_path: Path) -> None:
+def test_overwrite_leaves_a_run_at_work_alone(wait_for: WaitFor, start: Start, fails: Fails, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start(
-        "di-invert",
-        "--teacher",
-        "digits_cnn",
-        "--images",
-        8,
-        "--shard-size",
-        4,
-        "--steps",
-        4000,
-        "--workers",
-        1,
-        "--out",
-        out,
-    )
+    process = start("di-invert", *EIGHT, "--steps", 4000, "--workers", 1, "--out", out)
     try:
-        wait_for_work(process, out)
+        wait_for(lambda: at_work(out), process)
         command = ["di-invert", "--teacher", "digits_cnn", "--overwrite", "--out", out]
         fails(*command, code=2, says=["another di-invert is at work", "--overwrite"])
     finally:
@@ -272,13 +254,13 @@ def test_overwrite_leaves_a_run_at_work_alone(start: Start, fails: Fails, tmp_pa
 
 @posix
 @pytest.mark.parametrize(("workers", "grace"), [(1, 60), (2, 60), (2, 0)])
-def test_grace(start: Start, eight_tars: dict[str, bytes], tmp_path: Path, workers: int, grace: int) -> None:
+def test_grace(
+    wait_for: WaitFor, start: Start, eight_tars: dict[str, bytes], tmp_path: Path, workers: int, grace: int
+) -> None:
     out = tmp_path / "out"
     command = [*EIGHT, "--steps", 400, "--workers", workers, "--out", out]
     process = start("di-invert", *command, "--grace", grace)
-    while not list(out.glob("0*.json")):
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_for(lambda: bool(makers(out)), process)
     before = sum(makers(out).values())
     os.kill(process.pid, signal.SIGUSR2)
     code, _, stderr = finish(process)
@@ -292,24 +274,10 @@ def test_grace(start: Start, eight_tars: dict[str, bytes], tmp_path: Path, worke
 
 
 @posix
-def test_the_second_signal_does_not_wait(start: Start, tmp_path: Path) -> None:
+def test_the_second_signal_does_not_wait(wait_for: WaitFor, start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start(
-        "di-invert",
-        "--teacher",
-        "digits_cnn",
-        "--images",
-        8,
-        "--shard-size",
-        4,
-        "--steps",
-        100000,
-        "--workers",
-        2,
-        "--out",
-        out,
-    )
-    wait_for_work(process, out)
+    process = start("di-invert", *EIGHT, "--steps", 100000, "--workers", 2, "--out", out)
+    wait_for(lambda: at_work(out), process)
     begun = time.monotonic()
     for pause in (0, 0.2, 2.5):  # the second comes with the first, as SLURM sends them; the third is meant
         time.sleep(pause)

@@ -21,6 +21,7 @@ from dreamdistill.invert.engine import Engine, Synthesis, batch_seed
 Di = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]
 Start = Callable[..., subprocess.Popen[str]]
+WaitFor = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
 
 BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
 INVERT = ["--teacher", "digits_cnn", "--shard-size", 4, "--workers", 1]
@@ -38,15 +39,6 @@ def temporaries(folder: Path) -> list[str]:
 
 def whole_shards(folder: Path) -> int:
     return len(list(folder.glob("[0-9]*.json")))
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait until the condition holds, while the process is at work."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, f"ended too soon: {process.communicate()}"
-        assert time.monotonic() < deadline, "nothing came of it"
-        time.sleep(0.005)
 
 
 # Damaged shards
@@ -320,7 +312,14 @@ def twelve_tars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_signal(
-    di: Di, start: Start, twelve_tars: dict[str, bytes], tmp_path: Path, number: signal.Signals, code: int, workers: int
+    wait_for: WaitFor,
+    di: Di,
+    start: Start,
+    twelve_tars: dict[str, bytes],
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
+    workers: int,
 ) -> None:
     out = tmp_path / "out"
     process = start("di-invert", *TWELVE, "--workers", workers, "--out", out)
@@ -343,7 +342,7 @@ def test_signal(
 
 
 @posix
-def test_signal_while_a_worker_writes(start: Start, tmp_path: Path) -> None:
+def test_signal_while_a_worker_writes(wait_for: WaitFor, start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
     noise = ["--recipe", "noise", "--images", 40000, "--shard-size", 400]  # nearly all of its time is writing
     process = start("di-invert", "--teacher", "digits_cnn", *noise, "--workers", 2, "--out", out)
@@ -355,7 +354,7 @@ def test_signal_while_a_worker_writes(start: Start, tmp_path: Path) -> None:
 
 
 @posix
-def test_kill_of_di_invert(start: Start, twelve_tars: dict[str, bytes], tmp_path: Path) -> None:
+def test_kill_of_di_invert(wait_for: WaitFor, start: Start, twelve_tars: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["di-invert", *TWELVE, "--workers", 2, "--out", out]
     process = start(*command)
@@ -375,7 +374,7 @@ def test_kill_of_di_invert(start: Start, twelve_tars: dict[str, bytes], tmp_path
 
 
 @posix
-def test_kill_of_the_parent_takes_the_workers_with_it(start: Start, tmp_path: Path) -> None:
+def test_kill_of_the_parent_takes_the_workers_with_it(wait_for: WaitFor, start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("di-invert", *TWELVE, "--workers", 2, "--out", out)
     wait_for(lambda: whole_shards(out) > 0, process)
@@ -397,7 +396,9 @@ def test_kill_of_the_parent_takes_the_workers_with_it(start: Start, tmp_path: Pa
 
 @posix
 @pytest.mark.parametrize("loader", ["webdataset", "dali"])
-def test_kill_of_di_distill(di: Di, start: Start, made_shards: Path, tmp_path: Path, loader: str) -> None:
+def test_kill_of_di_distill(
+    wait_for: WaitFor, di: Di, start: Start, made_shards: Path, tmp_path: Path, loader: str
+) -> None:
     if loader == "dali":
         pytest.importorskip("nvidia.dali")
     command = ["--shards", made_shards, "--epochs", 12, "--batch-size", 20, "--loader", loader]

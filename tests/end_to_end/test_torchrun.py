@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
@@ -26,6 +25,7 @@ from dreamdistill.shared.runtime import cpu_count
 from dreamdistill.shared.teachers import Preprocessing
 
 Torchrun = Callable[..., "subprocess.Popen[str]"]
+WaitFor = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
 
 BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
 PATIENCE = 120  # seconds, on a machine that is busy with other things
@@ -85,15 +85,6 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     """The processes that torchrun started, in the order of their rank."""
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
     return sorted(map(int, found.split()))
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait until the condition holds, while the process is at work."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, f"ended too soon: {process.communicate()}"
-        assert time.monotonic() < deadline, "nothing came of it"
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +153,7 @@ def test_in_float32_but_for_rounding(
 
 
 def test_a_killed_process_is_started_again_and_nothing_is_lost(
-    torchrun: Torchrun, undisturbed: Path, made_shards: Path, tmp_path: Path
+    wait_for: WaitFor, torchrun: Torchrun, undisturbed: Path, made_shards: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     settings = ["--shards", made_shards, *SMALL, "--epochs", EPOCHS, "--out", out]
@@ -182,7 +173,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
 
 
 def test_sigterm_ends_all_and_the_same_command_goes_on(
-    torchrun: Torchrun, undisturbed: Path, made_shards: Path, tmp_path: Path
+    wait_for: WaitFor, torchrun: Torchrun, undisturbed: Path, made_shards: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     settings = ["--shards", made_shards, *SMALL, "--epochs", EPOCHS, "--out", out]
