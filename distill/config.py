@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..shared.config import StageConfig, nested, setting
+from ..shared.errors import ConfigError
 from .recipe import Training
 
 
@@ -15,10 +16,20 @@ class DistillConfig(StageConfig):
 
     out: Path = setting(Path("runs/distill"), help="folder for the student and its report")
     shards: Path = setting(Path("shards"), help="shard folder to learn from")
+    rounds: int | None = setting(None, help="learn from the folder's first rounds alone, so many [default: all]")
     student: str | None = setting(None, help="architecture, named as for --teacher [default: the teacher's]")
+    init: Path | None = setting(None, help="saved model to start from, in place of new weights")
     teacher: str | None = setting(None, help="where the teacher is, if not where the shards say")
     weights: str | None = setting(None, help="the teacher's weights, if not where the shards say")
     training: Training = nested(Training())
     eval: str | None = setting(
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
     )
+
+    def __post_init__(self) -> None:
+        # Called by name: zero-argument super() does not work in a dataclass with slots.
+        StageConfig.__post_init__(self)
+        if self.rounds is not None and self.rounds < 1:
+            raise ConfigError("--rounds must be 1 or more")
+        if self.init and self.student:
+            raise ConfigError("--init brings the student's architecture with it: leave --student out")

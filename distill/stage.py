@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..shared.checkpoints import save_model
+from ..shared.checkpoints import save_model, weights_sha256
 from ..shared.errors import ConfigError
 from ..shared.evaluation import open_eval, top1
 from ..shared.launch import Place
@@ -52,12 +52,13 @@ def run(config: DistillConfig) -> DistillReport | None:
 
 
 def _run(config: DistillConfig, group: Group, device: torch.device) -> DistillReport | None:
-    shards = ShardFolder.open(config.shards)
+    shards = ShardFolder.open(config.shards, rounds=config.rounds)
     images = open_eval(config.eval, shards.manifest.teacher["num_classes"]) if config.eval and group.is_first else None
     teacher = _find_teacher(config, shards, device, tell=group.is_first)
     loader = group.from_first(resolve_loader(config.training.loader))
-    name, student = _new_student(config, shards)
-    folder = ResultFolder.open(config, shards.identity, teacher.sha256 if teacher else None)
+    name, student = _student_at_start(config, shards)
+    begun_as = weights_sha256(student) if config.init else None
+    folder = ResultFolder.open(config, shards.identity, teacher.sha256 if teacher else None, begun_as)
     finished = group.from_first(folder.report())
     if finished is not None and finished["eval"] == config.eval:
         return DistillReport(**finished) if group.is_first else None
@@ -86,9 +87,9 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     place, device = _ground(config)
     if place.rank > 0:
         return None
-    shards = ShardFolder.open(config.shards)
+    shards = ShardFolder.open(config.shards, rounds=config.rounds)
     teacher = _find_teacher(config, shards, device, tell=True)
-    name, student = _new_student(config, shards)
+    name, student = _student_at_start(config, shards)
     steps = config.training.epochs * -(-shards.num_samples // config.training.batch_size)
     preprocessing = Preprocessing.of(shards.manifest.teacher)
     x_NCHW = preprocessing.blank(max(2, config.training.batch_size // place.world), device)
@@ -163,14 +164,17 @@ def _ground(config: DistillConfig) -> tuple[Place, torch.device]:
     return place, pick_device(config.device, place.local_rank)
 
 
-def _new_student(config: DistillConfig, shards: ShardFolder) -> tuple[str, nn.Module]:
+def _student_at_start(config: DistillConfig, shards: ShardFolder) -> tuple[str, nn.Module]:
+    """The student before its first step, and the name of the architecture that builds it."""
     record = shards.manifest.teacher
-    return new_student(
-        config.student or record["name"],
-        num_classes=record["num_classes"],
-        preprocessing=Preprocessing.of(record),
-        seed=config.seed,
-    )
+    preprocessing = Preprocessing.of(record)
+    if config.init is None:
+        name = config.student or record["name"]
+        return new_student(name, num_classes=record["num_classes"], preprocessing=preprocessing, seed=config.seed)
+    saved = load_teacher(str(config.init))
+    if (saved.num_classes, saved.preprocessing) != (record["num_classes"], preprocessing):
+        raise ConfigError(f"--init {config.init} is not of the teacher's classes, image size and normalisation")
+    return saved.architecture, saved.network.requires_grad_(True)
 
 
 def _find_teacher(config: DistillConfig, shards: ShardFolder, device: torch.device, *, tell: bool) -> Teacher | None:

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..shared.errors import ConfigError, DreamError
+from ..shared.features import batchnorm_layers
 from ..shared.runtime import derive_seed, generator
 from ..shared.schedules import lr_factor
 from ..shared.teachers import Teacher, count_outputs
 from .execution import EAGER, Execution, Log, compiled
 from .objective import Objective
 from .recipe import Recipe
-from .statistics import batchnorm_layers
 
 READ_EVERY = 25  # steps between reading the loss terms, which waits for the device (host sync)
 

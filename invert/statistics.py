@@ -10,13 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..shared.features import batchnorm_layers
 from ..shared.precision import at_least_float32
-
-
-def batchnorm_layers(network: nn.Module) -> list[_BatchNorm]:
-    """The BatchNorm layers that keep running statistics, in the order of definition (timm's subclasses too)."""
-    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    return [layer for layer in layers if layer.running_mean is not None and layer.running_var is not None]
 
 
 class _StatisticsDistance(torch.autograd.Function):

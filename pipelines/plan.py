@@ -6,6 +6,19 @@ stages:
   dreams:  {stage: invert, teacher: digits_cnn}
   student: {stage: distill, shards: dreams}     # the name of an earlier stage stands for its folder
   pruned:  {stage: prune, shards: dreams, ratio: 0.3}
+
+score: {real: digits}         # measures every shard folder as di-shards score does; {} does so with the teacher alone
+
+``adapt`` is Adaptive DeepInversion: rounds of images in one shard folder, each but the first made against a student
+that has learned from the rounds before. It is read as the stages that do it.
+
+  dreams:  {stage: adapt, rounds: 3, invert: {teacher: digits_cnn}, distill: {epochs: 10}}
+
+  dreams_1          invert     into OUT/dreams
+  dreams_student_1  distill    from round 1
+  dreams_2          invert     into OUT/dreams too, against dreams_student_1
+  dreams_student_2  distill    from rounds 1 and 2, going on with dreams_student_1
+  dreams_3          invert     into OUT/dreams too, against dreams_student_2
 """
 
 from __future__ import annotations
@@ -18,30 +31,58 @@ from typing import Any
 from ..distill.config import DistillConfig
 from ..invert.config import InvertConfig
 from ..prune.config import PruneConfig
-from ..shared.config import StageConfig, coerce, from_mapping, load_yaml, settings_of
+from ..shared.config import StageConfig, coerce, from_mapping, load_yaml, setting, settings_of
 from ..shared.errors import ConfigError, nearest
 
 STAGES: dict[str, type[StageConfig]] = {"invert": InvertConfig, "distill": DistillConfig, "prune": PruneConfig}
-_REFERENCES = ("shards", "teacher", "student")  # options that may name an earlier stage
+_REFERENCES = ("shards", "teacher", "student", "init")  # options that may name an earlier stage
+_ADAPT = ("stage", "rounds", "invert", "distill")
 _HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One step: its name in the file, the kind of stage, and its configuration."""
+    """One step.
+
+    Attributes:
+        name: of the step; a file's name for it, but for those that ``adapt`` stands for.
+        kind: of stage, a key of ``STAGES``.
+        round: which round of its shard folder an invert stage makes, from 0.
+    """
 
     name: str
     kind: str
     config: Any
+    round: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreConfig:
+    """What every shard folder of a pipeline is measured with, named as for ``di-shards score``."""
+
+    verifier: str | None = setting(None, help="a network that had no part in the images")
+    verifier_weights: str | None = setting(None, help="its weights")
+    real: str | None = setting(None, help="real images to set beside them")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """A whole run. latency_batch: images a forward when the networks' latency is measured at the end."""
+    """A whole run.
+
+    Attributes:
+        latency_batch: images a forward when the networks' latency is measured at the end.
+        score: what to measure the shard folders with; None measures none.
+    """
 
     out: Path
     latency_batch: int
     stages: tuple[Stage, ...]
+    score: ScoreConfig | None = None
+
+    @property
+    def shard_folders(self) -> list[Path]:
+        """Those that its stages write, each once."""
+        return list(dict.fromkeys(stage.config.out for stage in self.stages if stage.kind == "invert"))
 
 
 def load_pipeline(name: str, changes: Mapping[str, Any]) -> Pipeline:
@@ -60,31 +101,90 @@ def load_pipeline(name: str, changes: Mapping[str, Any]) -> Pipeline:
             raise ConfigError(f"there is no pipeline {name!r}{nearest(name, shipped)} (shipped: {', '.join(shipped)})")
         path = shipped[name]
     content = {**load_yaml(path), **changes}
-    stages = content.pop("stages", None)
+    stages, score = content.pop("stages", None), content.pop("score", None)
     out = Path(str(content.pop("out", f"runs/{path.stem}")))
     if not isinstance(stages, dict) or not stages:
         raise ConfigError(f"{path} must have 'stages:', each with a name and its options")
-    made: list[Stage] = []
+    made = _Stages(path=path, shared=content, out=out)
     for stage_name, options in stages.items():
-        made.append(_stage(path, str(stage_name), options, content, out, [stage.name for stage in made]))
-    known = {"latency_batch"} | {key for stage in made for key in settings_of(type(stage.config))}
+        made.add(str(stage_name), options)
+    known = {"latency_batch"} | {key for stage in made.stages for key in settings_of(type(stage.config))}
     for key in content:
         if str(key).replace("-", "_") not in known:
-            raise ConfigError(f"unknown option {key!r} in {path}{nearest(str(key), [*known, 'out', 'stages'])}")
+            raise ConfigError(
+                f"unknown option {key!r} in {path}{nearest(str(key), [*known, 'out', 'stages', 'score'])}"
+            )
     latency_batch = coerce(settings_of(PruneConfig)["latency_batch"], content.get("latency_batch", 1))
     if latency_batch < 1:
         raise ConfigError("--latency-batch must be 1 or more")
-    return Pipeline(out=out, latency_batch=latency_batch, stages=tuple(made))
+    if score is not None:
+        if not isinstance(score, dict):
+            raise ConfigError(f"'score:' in {path} must hold the options of di-shards score; {{}} takes none")
+        score = from_mapping(ScoreConfig, score, source=f"'score:' of {path}")
+    return Pipeline(out=out, latency_batch=latency_batch, score=score, stages=tuple(made.stages))
 
 
-def _stage(path: Path, name: str, options: Any, shared: Mapping[str, Any], out: Path, earlier: list[str]) -> Stage:
-    if not isinstance(options, dict) or options.get("stage") not in STAGES:
-        raise ConfigError(f"stage {name!r} in {path} must say 'stage:', one of {', '.join(STAGES)}")
-    kind = options["stage"]
-    known = settings_of(STAGES[kind])
-    values = {key: value for key, value in shared.items() if str(key).replace("-", "_") in known}
-    values |= {"out": str(out / name)} | {key: value for key, value in options.items() if key != "stage"}
-    for key in _REFERENCES:
-        if values.get(key) in earlier:
-            values[key] = str(out / values[key])
-    return Stage(name=name, kind=kind, config=from_mapping(STAGES[kind], values, source=f"stage {name!r} of {path}"))
+class _Stages:
+    """The stages of a file as they are read.
+
+    Args:
+        shared: top-level options, each for every stage that has it.
+        out: each stage's result goes to a folder in it.
+    """
+
+    def __init__(self, path: Path, shared: Mapping[str, Any], out: Path) -> None:
+        self.path = path
+        self.shared = shared
+        self.out = out
+        self.stages: list[Stage] = []
+        self.folders: dict[str, Path] = {}  # by the name that stands for it
+
+    def add(self, name: str, options: Any) -> None:
+        kinds = [*STAGES, "adapt"]
+        if not isinstance(options, dict) or options.get("stage") not in kinds:
+            raise ConfigError(f"stage {name!r} in {self.path} must say 'stage:', one of {', '.join(kinds)}")
+        if options["stage"] == "adapt":
+            self._add_adapt(name, options)
+        else:
+            self._add(name, options["stage"], {key: value for key, value in options.items() if key != "stage"})
+
+    def _add_adapt(self, name: str, options: Mapping[str, Any]) -> None:
+        where = f"stage {name!r} in {self.path}"
+        for key in options:
+            if key not in _ADAPT:
+                raise ConfigError(f"unknown option {key!r} of {where}{nearest(str(key), _ADAPT)}")
+        rounds, invert, distill = options.get("rounds"), options.get("invert"), options.get("distill")
+        if type(rounds) is not int or rounds < 2:
+            raise ConfigError(f"{where} must say 'rounds:', 2 or more: the first is made without a student")
+        if not isinstance(invert, dict) or not isinstance(distill, dict):
+            raise ConfigError(f"{where} must have 'invert:' and 'distill:', each with the options of its command")
+        for section, own in (
+            ("invert", {"out", "student", "append"}),
+            ("distill", {"out", "shards", "rounds", "init"}),
+        ):
+            if taken := own & {str(key) for key in options[section]}:
+                raise ConfigError(f"{min(taken)!r} of {where} is set by adapt itself: leave it out")
+        folder = str(self.out / name)
+        self._add(f"{name}_1", "invert", {**invert, "out": folder})
+        for number in range(1, rounds):
+            student, before = f"{name}_student_{number}", f"{name}_student_{number - 1}"
+            # The first may be of another architecture than the teacher; the others go on with it.
+            goes_on = {key: value for key, value in distill.items() if key != "student"} | {"init": before}
+            learns = distill if number == 1 else goes_on
+            self._add(student, "distill", {**learns, "shards": folder, "rounds": number})
+            against = {**invert, "out": folder, "append": True, "student": student, "overwrite": False}
+            self._add(f"{name}_{number + 1}", "invert", against, round=number)
+        self.folders[name] = self.out / name
+
+    def _add(self, name: str, kind: str, options: Mapping[str, Any], round: int = 0) -> None:
+        if name in self.folders:
+            raise ConfigError(f"{self.path} has two stages {name!r}")
+        known = settings_of(STAGES[kind])
+        values = {key: value for key, value in self.shared.items() if str(key).replace("-", "_") in known}
+        values |= {"out": str(self.out / name), **options}
+        for key in _REFERENCES:
+            if values.get(key) in self.folders:
+                values[key] = str(self.folders[values[key]])
+        config = from_mapping(STAGES[kind], values, source=f"stage {name!r} of {self.path}")
+        self.stages.append(Stage(name=name, kind=kind, config=config, round=round))
+        self.folders[name] = config.out

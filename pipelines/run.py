@@ -21,15 +21,26 @@ from ..shared.commandline import (
     run_command,
     version_option,
 )
+from ..shared.errors import ConfigError
 from ..shared.launch import require_alone
 from .plan import Pipeline, Stage, load_pipeline
+
+_SCORES = {  # what the table shows of a score, and under which title
+    "images": "images",
+    "agreement": "teacher agrees",
+    "verifier_agreement": "verifier agrees",
+    "diversity": "diversity",
+    "statistics_distance": "BN distance",
+    "frechet": "Fréchet",
+}
 
 
 def run(pipeline: Pipeline) -> dict[str, Any]:
     """Run every stage that is not done, write ``report.json`` and return it.
 
     The report has ``teacher_top1``, ``NAME_top1`` of each distill and prune stage and ``NAME_macs_ratio`` (fractions
-    from 0 to 1), ``seconds``, ``networks`` (a row each) and ``stages`` (each one's own report).
+    from 0 to 1), ``seconds``, ``networks`` (a row each), ``scores`` (of each shard folder, if the file asks for
+    them) and ``stages`` (each one's own report).
 
     Raises:
         ConfigError: torchrun started several processes.
@@ -43,6 +54,7 @@ def run(pipeline: Pipeline) -> dict[str, Any]:
     stages: dict[str, Any] = {}
     for stage in pipeline.stages:
         print(f"{stage.name} ({stage.kind})", file=sys.stderr)
+        _check_round(stage)
         begun = time.monotonic()
         result = dataclasses.asdict(_run_stage(stage))
         entry = {"stage": stage.kind, "wall_seconds": round(time.monotonic() - begun, 3), "result": result}
@@ -58,6 +70,22 @@ def _earlier_stages(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())["stages"]
     except (OSError, ValueError, KeyError):
         return {}
+
+
+def _check_round(stage: Stage) -> None:
+    """Refuse to go on with a round made against another student than there is now: ``--append`` would add one more."""
+    if not stage.round:
+        return
+    from ..shared.checkpoints import read_model_json
+    from ..shared.manifest import load_manifest
+
+    rounds = load_manifest(stage.config.out).rounds[stage.round :]
+    student = stage.config.student
+    if rounds and rounds[0].student != read_model_json(Path(student))["sha256"]:
+        raise ConfigError(
+            f"round {stage.round + 1} of {stage.config.out} was made against another student than {student} is now:"
+            " --overwrite makes all of it anew, another --out leaves it alone"
+        )
 
 
 def _run_stage(stage: Stage) -> Any:
@@ -89,6 +117,7 @@ def _report(pipeline: Pipeline, stages: dict[str, Any]) -> dict[str, Any]:
         **{f"{name}_macs_ratio": macs[name] / macs["teacher"] for name in networks if name != "teacher"},
         "seconds": round(sum(entry["wall_seconds"] for entry in stages.values()), 3),
         "latency_batch": pipeline.latency_batch,
+        "scores": _scores(pipeline),
         "networks": [
             {
                 "name": name,
@@ -101,6 +130,16 @@ def _report(pipeline: Pipeline, stages: dict[str, Any]) -> dict[str, Any]:
         ],
         "stages": stages,
     }
+
+
+def _scores(pipeline: Pipeline) -> dict[str, Any]:
+    """Of each shard folder, by its name."""
+    if pipeline.score is None:
+        return {}
+    from ..shared.score import score_folder
+
+    asked, device = dataclasses.asdict(pipeline.score), pipeline.stages[0].config.device
+    return {folder.name: score_folder(folder, device=device, **asked).flat() for folder in pipeline.shard_folders}
 
 
 def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
@@ -142,12 +181,29 @@ def print_report(report: dict[str, Any], title: str) -> None:
             "" if row["seconds"] is None else f"{row['seconds']:.1f}",
         )
     Console().print(table)
+    if report["scores"]:
+        Console().print(_score_table(report["scores"]))
     images = ", ".join(
         f"{name} {entry['result']['images']:,} images in {entry['wall_seconds']:.1f} s"
         for name, entry in report["stages"].items()
         if entry["stage"] == "invert"
     )
     Console().print(f"{images}; {report['seconds']:.0f} s in all", highlight=False)
+
+
+def _score_table(scores: dict[str, Any]) -> Table:
+    """The shard folders, and the real images that they are set beside in a last row."""
+    table = Table(title="shards", title_justify="left")
+    rows = {name.replace("_", " "): values for name, values in scores.items()}
+    first = next(iter(scores.values()))
+    rows |= {"real": {name: first.get(f"real_{name}") for name in _SCORES}} if "real_images" in first else {}
+    names = [name for name in _SCORES if first[name] is not None]
+    for column in ("", *(_SCORES[name] for name in names)):
+        table.add_column(column, justify="right" if column else "left")
+    for title, values in rows.items():
+        cells = [values.get(name) for name in names]
+        table.add_row(title, *("" if v is None else f"{v:,}" if isinstance(v, int) else f"{v:.3g}" for v in cells))
+    return table
 
 
 def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **changes: Any) -> None:

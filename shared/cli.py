@@ -80,6 +80,31 @@ def _verify(folder: Path, as_json: bool, debug: bool) -> None:
     print_result({"folder": str(folder), "problems": 0}, as_json=as_json, title="di-shards verify")
 
 
+def _score(
+    folder: Path,
+    verifier: str | None,
+    verifier_weights: str | None,
+    real: str | None,
+    teacher: str | None,
+    weights: str | None,
+    device: str,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    from .score import score_folder
+
+    found = score_folder(
+        folder,
+        teacher=teacher,
+        weights=weights,
+        verifier=verifier,
+        verifier_weights=verifier_weights,
+        real=real,
+        device=device,
+    )
+    print_result(found.flat(), as_json=as_json, title=str(folder))
+
+
 def _gallery(folder: Path, out: Path | None, columns: int, classes: str | None, as_json: bool, debug: bool) -> None:
     from .gallery import write_gallery
     from .shards import ShardFolder
@@ -126,6 +151,22 @@ command = click.Group(
             callback=_verify,
             params=[_FOLDER, json_option(), debug_option()],
             help="Check every shard against the size, sha256 and count it was written with.",
+        ),
+        click.Command(
+            "score",
+            callback=_score,
+            params=[
+                _FOLDER,
+                click.Option(["--verifier"], help="a network that had no part in the images, named as for --teacher"),
+                click.Option(["--verifier-weights"], help="its weights, as for --weights"),
+                click.Option(["--real"], help="real images to set beside them, named as for --eval"),
+                click.Option(["--teacher"], help="where the teacher is, if not where the shards say"),
+                click.Option(["--weights"], help="the teacher's weights, if not where the shards say"),
+                click.Option(["--device"], default="auto", show_default=True, help="auto, cpu, cuda or cuda:N"),
+                json_option(),
+                debug_option(),
+            ],
+            help="Measure the images without a student, and write FOLDER/score.json.",
         ),
         click.Command(
             "gallery",

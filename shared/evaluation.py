@@ -1,4 +1,4 @@
-"""Real labelled images for ``--eval`` alone, and the share of them that a network gets right.
+"""Real labelled images for ``--eval`` and ``--real`` alone, and the share of them that a network gets right.
 
 Nothing in the invert, distill or prune stages is trained on what this module reads.
 """
@@ -56,9 +56,9 @@ def open_eval(spec: str, num_classes: int) -> EvalSet:
     elif Path(spec).is_file():
         return EvalSet(name=spec, count=None, read=lambda: _tar_samples(spec))
     else:
-        raise ConfigError(f"--eval {spec}: no such folder or tar (or say digits, or torchvision:CIFAR10:ROOT)")
+        raise ConfigError(f"{spec}: no such folder or tar of images (or say digits, or torchvision:CIFAR10:ROOT)")
     if classes is not None and classes != num_classes:
-        raise ConfigError(f"--eval {spec} has {classes} classes and the teacher {num_classes}")
+        raise ConfigError(f"{spec} has {classes} classes and the teacher {num_classes}")
     return found
 
 
@@ -72,20 +72,21 @@ def top1(network: nn.Module, images: EvalSet, preprocessing: Preprocessing, *, b
     network.eval()
     device = next(network.parameters()).device
     right = seen = 0
-    for pixels_NCHW, labels_N in _batches(images, preprocessing, batch_size):
+    for pixels_NCHW, labels_N in labelled_batches(images, preprocessing, batch_size):
         logits_NK = network(preprocessing.normalize(pixels_NCHW.to(device)))
         if int(labels_N.max()) >= logits_NK.shape[1]:
             raise ConfigError(
-                f"--eval {images.name} has label {int(labels_N.max())}, and the network {logits_NK.shape[1]} classes"
+                f"{images.name} has label {int(labels_N.max())}, and the network {logits_NK.shape[1]} classes"
             )
         right += int((logits_NK.argmax(1).cpu() == labels_N).sum())
         seen += len(labels_N)
     if not seen:
-        raise ConfigError(f"--eval {images.name} holds no images")
+        raise ConfigError(f"{images.name} holds no images")
     return right / seen
 
 
-def _batches(images: EvalSet, preprocessing: Preprocessing, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def labelled_batches(images: EvalSet, preprocessing: Preprocessing, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """uint8 (N, C, H, W), fitted to the network's image size, and labels (N,); the last batch may be smaller."""
     pixels: list[Tensor] = []
     labels: list[int] = []
     for image, label in images.read():
@@ -139,7 +140,7 @@ def _torchvision(spec: str) -> tuple[EvalSet, int | None]:
     _, name, root = [*spec.split(":", 2), "", ""][:3]
     dataset_class = getattr(torchvision.datasets, name, None)
     if dataset_class is None or not root:
-        raise ConfigError(f"--eval {spec}: write torchvision:NAME:ROOT, for example torchvision:CIFAR10:data")
+        raise ConfigError(f"{spec}: write torchvision:NAME:ROOT, for example torchvision:CIFAR10:data")
     for split in ({"train": False}, {"split": "test"}, {"split": "val"}):
         try:
             dataset = dataset_class(root, **split)
@@ -147,9 +148,9 @@ def _torchvision(spec: str) -> tuple[EvalSet, int | None]:
         except (TypeError, ValueError):
             continue  # this data set names its test part another way
         except (RuntimeError, FileNotFoundError) as error:
-            raise ConfigError(f"--eval {spec}: {one_line(error)}") from error
+            raise ConfigError(f"{spec}: {one_line(error)}") from error
     else:
-        raise ConfigError(f"--eval {spec}: torchvision's {name} has no test or val part that can be named")
+        raise ConfigError(f"{spec}: torchvision's {name} has no test or val part that can be named")
     classes = getattr(dataset, "classes", None)
     found = EvalSet(name=spec, count=len(dataset), read=lambda: (dataset[i] for i in range(len(dataset))))
     return found, len(classes) if classes else None
@@ -161,7 +162,7 @@ def _image_folder(spec: str) -> tuple[EvalSet, int]:
     try:
         dataset = ImageFolder(spec)
     except FileNotFoundError as error:
-        raise ConfigError(f"--eval {spec} is no ImageFolder: it needs one folder of images for each class") from error
+        raise ConfigError(f"{spec} is no ImageFolder: it needs one folder of images for each class") from error
     found = EvalSet(name=spec, count=len(dataset), read=lambda: (dataset[i] for i in range(len(dataset))))
     return found, len(dataset.classes)
 
@@ -176,9 +177,9 @@ def _tar_samples(path: str) -> Iterator[tuple[Image.Image, int]]:
                 sample = {suffix: data for _, suffix, data in group}
                 image = next((sample[suffix] for suffix in ("png", "jpg", "jpeg") if suffix in sample), None)
                 if image is None or "cls" not in sample:
-                    raise ConfigError(f"--eval {path}: sample {key} lacks its image (png, jpg) or its cls")
+                    raise ConfigError(f"{path}: sample {key} lacks its image (png, jpg) or its cls")
                 yield Image.open(io.BytesIO(image)), int(sample["cls"])
     except ConfigError:
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise ConfigError(f"--eval {path} cannot be read: {one_line(error)}") from error
+        raise ConfigError(f"{path} cannot be read: {one_line(error)}") from error

@@ -1,14 +1,16 @@
-"""A contact sheet of a shard folder: a row a class."""
+"""A contact sheet of a shard folder: a row a class, and its score, if there is one, below."""
 
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from .errors import ConfigError
 from .runtime import write_bytes
+from .score import Score, read_score
 from .shards import ShardFolder
 
 GAP = 2  # pixels between images
@@ -41,6 +43,8 @@ def write_gallery(folder: ShardFolder, path: Path, *, columns: int, classes: tup
         for x, image in enumerate(rows[target]):
             place = (GAP + x * (side + GAP), GAP + y * (side + GAP))
             sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), place)
+    if found := read_score(folder):
+        sheet = _with_caption(sheet, _told(found))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)
     try:
@@ -48,3 +52,24 @@ def write_gallery(folder: ShardFolder, path: Path, *, columns: int, classes: tup
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
     return len(rows), sum(map(len, rows.values()))
+
+
+def _with_caption(sheet: Image.Image, text: str) -> Image.Image:
+    """The picture with a line of text below, and as wide as that needs."""
+    box = ImageDraw.Draw(sheet).textbbox((GAP, sheet.height), text)
+    larger = Image.new("RGB", (max(sheet.width, math.ceil(box[2]) + GAP), math.ceil(box[3]) + GAP), "white")
+    larger.paste(sheet)
+    ImageDraw.Draw(larger).text((GAP, sheet.height), text, fill="black")
+    return larger
+
+
+def _told(found: Score) -> str:
+    """The score in one line."""
+    made = found.made
+    parts = [f"{made.images:,} images", f"teacher agrees {100 * made.agreement:.1f} %"]
+    if made.verifier_agreement is not None:
+        parts.append(f"verifier {100 * made.verifier_agreement:.1f} %")
+    parts.append(f"diversity {made.diversity:.3f}")
+    if found.frechet is not None:
+        parts.append(f"Frechet {found.frechet:.3g}")
+    return ", ".join(parts)

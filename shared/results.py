@@ -25,7 +25,7 @@ from .runtime import remove_stale_temporaries, write_text
 REPORT, CONFIG, METRICS, CHECKPOINT = "report.json", "config.yaml", "metrics.jsonl", "checkpoint.pt"
 _OWN_FILES = (REPORT, CONFIG, METRICS, CHECKPOINT, MODEL_JSON, MODEL_WEIGHTS)
 # Settings that say where and how to run, not what comes out.
-_NOT_IDENTITY = ("out", "overwrite", "device", "shards", "teacher", "weights", "eval")
+_NOT_IDENTITY = ("out", "overwrite", "device", "shards", "rounds", "init", "teacher", "weights", "eval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@
     000000.idx      DALI's index (v1.2): where each member lies in the tar
     000000.json     the commit mark, written last: a shard without one is not there
     _info.json      what timm reads
+    score.json      how good the images are, if somebody asked (see :mod:`.score`)
 
 The tar is written with the standard library: webdataset's TarWriter sorts a sample's members by name, and does not
 tell their offsets, which the index needs.
@@ -17,7 +18,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from .marks import ShardRecord, read_record, read_records, shard_path, whole_sha
 from .runtime import atomic_write, write_text
 
 INFO = "_info.json"
+SCORE = "score.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ def write_info(folder: Path, manifest: Manifest) -> None:
 def clear_folder(folder: Path) -> None:
     """Delete a shard folder's own files and nothing else; commit marks first, so a half-cleared folder is no data."""
     number = "[0-9]" * 6
-    for pattern in (f"{number}.json", MANIFEST, INFO, f"{number}.tar", f"{number}.idx", f"{number}.failed"):
+    for pattern in (f"{number}.json", MANIFEST, INFO, SCORE, f"{number}.tar", f"{number}.idx", f"{number}.failed"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 
@@ -111,14 +113,21 @@ class ShardFolder:
     records: dict[int, ShardRecord]
 
     @classmethod
-    def open(cls, path: Path) -> ShardFolder:
+    def open(cls, path: Path, *, rounds: int | None = None) -> ShardFolder:
         """Open for reading.
 
+        Args:
+            rounds: read the first so many alone; None reads all.
+
         Raises:
-            ConfigError: the folder is missing, is no shard folder, or has no whole shard yet.
+            ConfigError: the folder is missing, is no shard folder, or has no whole shard or not so many rounds yet.
             DreamError: a tar is missing or has another size than when it was written.
         """
         manifest = load_manifest(path)
+        if rounds is not None:
+            if rounds > len(manifest.rounds):
+                raise ConfigError(f"--rounds {rounds}: {path} has {len(manifest.rounds)}")
+            manifest = replace(manifest, rounds=manifest.rounds[:rounds])
         records = read_records(path, manifest.shards())
         if not records:
             raise ConfigError(f"{path} has no finished shard yet: run di-invert again to go on")

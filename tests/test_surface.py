@@ -22,8 +22,8 @@ OPTIONS = {
     " --betas --warmup --schedule --alpha-class --alpha-tv --alpha-l2 --alpha-feature --alpha-compete --first-bn"
     " --compete-temperature --jitter --flip --clip --images --shard-size --classes --format --student --append"
     " --compile --precision --workers --threads --engine --address --rank --world --grace",
-    "distill.cli": f"{ALL} --shards --student --teacher --weights --epochs --lr --warmup-epochs --momentum"
-    " --weight-decay --temperature --labels --crop --min-area --flip --mixup --loader --eval",
+    "distill.cli": f"{ALL} --shards --rounds --student --init --teacher --weights --epochs --lr --warmup-epochs"
+    " --momentum --weight-decay --temperature --labels --crop --min-area --flip --mixup --loader --eval",
     "prune.cli": f"{ALL} --shards --ratio --steps --score-images --teacher --weights --epochs --lr --warmup-epochs"
     " --momentum --weight-decay --temperature --labels --crop --min-area --flip --mixup --loader --latency-batch"
     " --eval",
@@ -38,11 +38,14 @@ def test_options_are_the_ones_promised(module: str) -> None:
     assert found == set(OPTIONS[module].split())
 
 
-def test_di_shards_has_its_three_commands() -> None:
+def test_di_shards_has_its_commands() -> None:
     command = importlib.import_module("dreamdistill.shared.cli").command
-    assert set(command.commands) == {"show", "verify", "gallery"}
+    assert set(command.commands) == {"show", "verify", "score", "gallery"}
     shown = {parameter.opts[0] for parameter in command.commands["show"].params}
     assert shown == {"folder", "--watch", "--every", "--json", "--debug"}
+    scored = {parameter.opts[0] for parameter in command.commands["score"].params}
+    named = "--verifier --verifier-weights --real --teacher --weights --device"
+    assert scored == {"folder", "--json", "--debug", *named.split()}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_console_scripts_and_extras() -> None:
     setup.read(ROOT / "setup.cfg")
     scripts = [line.split("=")[0].strip() for line in setup["options.entry_points"]["console_scripts"].splitlines()[1:]]
     assert scripts == ["di-invert", "di-distill", "di-prune", "di-run", "di-shards"]
-    assert {"demo", "dali", "dali-cuda12", "timm", "ray", "dev"} <= set(setup["options.extras_require"])
+    assert {"demo", "dali", "dali-cuda12", "timm", "ray", "score", "dev"} <= set(setup["options.extras_require"])
 
 
 def test_stages_do_not_import_one_another_and_shared_imports_none_of_them() -> None:

@@ -31,7 +31,7 @@ from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.engine import Engine, Synthesis
 from dreamdistill.invert.objective import l2_norm, total_variation
-from dreamdistill.invert.statistics import batchnorm_layers
+from dreamdistill.shared.features import batchnorm_layers
 from dreamdistill.shared.runtime import generator
 
 BATCH, EVERY, MOMENTUM = 256, 10, 0.9

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dreamdistill.invert.recipe import Recipe
-from dreamdistill.invert.statistics import batchnorm_layers
+from dreamdistill.shared.features import batchnorm_layers
 from dreamdistill.shared.teachers import Teacher
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +147,46 @@ def test_a_finished_run_is_measured_again_but_not_trained_again(shards: Path, tm
     assert measured.student_top1 is not None
     assert measured.seconds == report.seconds
     assert (tmp_path / "s/model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_a_student_goes_on_from_a_saved_one(shards: Path, tmp_path: Path) -> None:
+    run(config(shards, tmp_path / "first"))
+    again = DistillConfig(shards=shards, out=tmp_path / "none", init=tmp_path / "first", training=Training(epochs=0))
+    run(again)
+    first, kept = (load_teacher(str(folder)) for folder in (tmp_path / "first", tmp_path / "none"))
+    assert first.sha256 == kept.sha256
+    on = DistillConfig(shards=shards, out=tmp_path / "on", init=tmp_path / "first", training=Training(epochs=1))
+    run(on)
+    assert load_teacher(str(tmp_path / "on")).sha256 != first.sha256
+    assert load_teacher(str(tmp_path / "on")).architecture == first.architecture
+    run(replace(config(shards, tmp_path / "first"), overwrite=True, seed=1))
+    with pytest.raises(ConfigError, match="other settings"):  # it would not be what it was begun as
+        run(on)
+    with pytest.raises(ConfigError, match="leave --student out"):
+        DistillConfig(student="digits_cnn", init=tmp_path / "first")
+    with pytest.raises(ConfigError, match="classes, image size"):
+        run(replace(on, init=of_other_images(tmp_path / "other", tmp_path / "first")))
+
+
+def test_learning_from_the_first_rounds_alone(shards: Path, tmp_path: Path, di: Callable) -> None:
+    early = replace(config(shards, tmp_path / "early"), rounds=1)
+    report = run(early)
+    assert (
+        di("di-invert", "--teacher", "digits_cnn", "--images", 20, "--steps", 3, "--append", "--out", shards).code == 0
+    )
+    assert run(early) == report  # the same data as before, so it is finished
+    with pytest.raises(ConfigError, match="other settings"):
+        run(replace(early, rounds=None))
+    with pytest.raises(ConfigError, match="--rounds 3"):
+        run(replace(early, rounds=3))
+
+
+def of_other_images(folder: Path, saved: Path) -> Path:
+    """A copy of a saved model that takes images of another normalisation."""
+    shutil.copytree(saved, folder)
+    record = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**record, "std": [0.7]}))
+    return folder
 
 
 def as_arguments(made: DistillConfig) -> dict:

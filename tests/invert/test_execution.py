@@ -14,7 +14,7 @@ from dreamdistill.invert.engine import Engine
 from dreamdistill.invert.execution import Execution, choose_execution
 from dreamdistill.invert.objective import Objective
 from dreamdistill.invert.recipe import RECIPES, Recipe
-from dreamdistill.invert.statistics import batchnorm_layers
+from dreamdistill.shared.features import batchnorm_layers
 from dreamdistill.shared.teachers import Teacher, load_teacher
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

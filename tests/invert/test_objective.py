@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dreamdistill.invert.objective import Objective, competition, l2_norm, total_variation
 from dreamdistill.invert.recipe import Recipe
-from dreamdistill.invert.statistics import TappedNetwork, batchnorm_layers, statistics_distance
+from dreamdistill.invert.statistics import TappedNetwork, statistics_distance
+from dreamdistill.shared.features import batchnorm_layers
 from dreamdistill.shared.networks import NETWORKS
 from dreamdistill.shared.teachers import load_teacher
 
