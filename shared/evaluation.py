@@ -44,11 +44,13 @@ class EvalSet:
 def open_eval(spec: str, num_classes: int) -> EvalSet:
     """Open an evaluation set: ``digits``, ``torchvision:NAME:ROOT``, an ImageFolder, or a WebDataset tar.
 
+    ``digits:train`` is the part of the digits that teachers are trained on, for ``--real``.
+
     Raises:
         ConfigError: it is not there, or its classes are not the teacher's.
     """
-    if spec == "digits":
-        found, classes = _digits(), 10
+    if spec in ("digits", "digits:train"):
+        found, classes = _digits(spec), 10
     elif spec.startswith("torchvision:"):
         found, classes = _torchvision(spec)
     elif Path(spec).is_dir():
@@ -109,10 +111,10 @@ def _fit(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def _digits() -> EvalSet:
-    images, labels = load_digits(test=True)
+def _digits(spec: str) -> EvalSet:
+    images, labels = load_digits(test=spec == "digits")
     return EvalSet(
-        name="digits",
+        name=spec,
         count=len(labels),
         read=lambda: zip((Image.fromarray(image.numpy()) for image in images), labels.tolist(), strict=True),
     )

@@ -35,14 +35,7 @@ def write_gallery(folder: ShardFolder, path: Path, *, columns: int, classes: tup
                 row.append(Image.open(io.BytesIO(sample.image)).convert("RGB"))
     if not rows:
         raise ConfigError(f"{folder.path} has no images of these classes")
-    side = folder.manifest.teacher["image_size"]
-    side *= -(-MIN_SIDE // side)
-    width = max(len(row) for row in rows.values())
-    sheet = Image.new("RGB", (width * (side + GAP) + GAP, len(rows) * (side + GAP) + GAP), "white")
-    for y, target in enumerate(sorted(rows)):
-        for x, image in enumerate(rows[target]):
-            place = (GAP + x * (side + GAP), GAP + y * (side + GAP))
-            sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), place)
+    sheet = contact_sheet([rows[target] for target in sorted(rows)])
     if found := read_score(folder):
         sheet = _with_caption(sheet, _told(found))
     buffer = io.BytesIO()
@@ -52,6 +45,19 @@ def write_gallery(folder: ShardFolder, path: Path, *, columns: int, classes: tup
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
     return len(rows), sum(map(len, rows.values()))
+
+
+def contact_sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    """Square images of one size on white, a row of them below the other."""
+    side = rows[0][0].width
+    side *= -(-MIN_SIDE // side)
+    width = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (width * (side + GAP) + GAP, len(rows) * (side + GAP) + GAP), "white")
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            place = (GAP + x * (side + GAP), GAP + y * (side + GAP))
+            sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), place)
+    return sheet
 
 
 def _with_caption(sheet: Image.Image, text: str) -> Image.Image:
