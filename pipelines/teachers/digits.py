@@ -1,7 +1,7 @@
-"""Train the quickstart's teacher: ``python -m dreamdistill.pipelines.digits_teacher OUT.safetensors``.
+"""Train the quickstart's teacher: ``python -m dreamdistill.pipelines.teachers.digits OUT.safetensors``.
 
-The only place in the project where a network is trained on real images: the first 1,347 of scikit-learn's 1,797
-handwritten digits. The other 450 are used to print the accuracy, and for ``--eval digits``.
+It learns from the first 1,347 of scikit-learn's 1,797 handwritten digits. The other 450 are used to print the accuracy,
+and for ``--eval digits``.
 
 The file that ships, shared/weights/digits_cnn.safetensors, was made with seed 0 by this script.
 """
@@ -16,10 +16,10 @@ import torch
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from ..shared.evaluation import load_digits, open_eval, top1
-from ..shared.networks import NETWORKS
-from ..shared.runtime import write_bytes
-from ..shared.teachers import Preprocessing
+from ...shared.evaluation import load_digits, open_eval, top1
+from ...shared.networks import NETWORKS
+from ...shared.runtime import write_bytes
+from ...shared.teachers import Preprocessing
 
 SEED, EPOCHS, BATCH, LR, WEIGHT_DECAY = 0, 60, 64, 0.1, 5e-4
 

@@ -1,0 +1,1 @@
+"""Scripts that train teachers to measure with. Nothing else in the project learns from real images."""

@@ -1,0 +1,113 @@
+"""Adaptive rounds as a user runs them: one command, killed wherever, that comes to what an undisturbed one comes to."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dreamdistill.shared.manifest import load_manifest
+from dreamdistill.shared.teachers import load_teacher
+
+FILE = {
+    "eval": "digits",
+    "latency_batch": 8,
+    "score": {"real": "digits"},
+    "workers": 1,
+    "stages": {
+        "dreams": {
+            "stage": "adapt",
+            "rounds": 3,
+            "invert": {"teacher": "digits_cnn", "images": 20, "shard_size": 10, "steps": 4},
+            "distill": {"student": "digits_cnn_small", "epochs": 8, "flip": False},
+        },
+        "student": {
+            "stage": "distill",
+            "shards": "dreams",
+            "init": "dreams_student_2",
+            "epochs": 2,
+            "flip": False,
+        },
+    },
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "adi.yaml"
+    path.write_text(yaml.safe_dump(FILE, sort_keys=False))
+    return path
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """All that the images and the students are, by name."""
+    files = [*out.glob("dreams/*.tar"), *out.glob("*/model.safetensors")]
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+
+def test_rounds_against_a_student_that_goes_on(di: Callable, file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = di("di-run", file, "--out", out, "--json")
+    assert done.code == 0, done.stderr
+    report = json.loads(done.stdout)
+    rounds = load_manifest(out / "dreams").rounds
+    students = [load_teacher(str(out / f"dreams_student_{n}")) for n in (1, 2)]
+    assert [item.student for item in rounds] == [None, *(student.sha256 for student in students)]
+    assert len({item.fingerprint for item in rounds}) == 3
+    assert report["stages"]["dreams_1"]["result"]["images"] == 20
+    assert report["scores"]["dreams"]["images"] == 60
+    assert report["scores"]["dreams"]["real_images"] == 450
+    for name in ("dreams_student_1", "dreams_student_2", "student"):
+        assert 0 <= report[f"{name}_top1"] <= 1
+
+    again = di("di-run", file, "--out", out, "--json")
+    assert again.code == 0, again.stderr
+    assert {**json.loads(again.stdout), "networks": None} == {**report, "networks": None}
+
+    # A student that was made anew is another one: its round would be made beside the one that is there.
+    shutil.rmtree(out / "dreams_student_1")
+    file.write_text(file.read_text().replace("epochs: 8", "epochs: 9"))
+    refused = di("di-run", file, "--out", out)
+    assert refused.code == 2
+    assert "round 2" in refused.stderr
+    assert "dreams_student_1 is now: --overwrite" in refused.stderr
+    assert len(load_manifest(out / "dreams").rounds) == 3
+    assert di("di-run", file, "--out", out, "--overwrite").code == 0
+    assert len(load_manifest(out / "dreams").rounds) == 3
+
+
+@pytest.mark.parametrize("moment", ["dreams/000002.json", "dreams_student_2/checkpoint.pt", "dreams/000004.json"])
+def test_a_kill_loses_no_round(
+    start: Callable[..., subprocess.Popen[str]],
+    wait_for: Callable,
+    di: Callable,
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    file: Path,
+    moment: str,
+) -> None:
+    """Killed in the second round, while the second student learns, and in the third round."""
+    out = tmp_path / "run"
+    process = start("di-run", file, "--out", out)
+    wait_for((out / moment).exists, process)
+    process.kill()
+    process.wait()
+    assert results(out) != whole
+    assert di("di-run", file, "--out", out).code == 0
+    assert results(out) == whole
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What an undisturbed run makes, by the real command."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "adi.yaml").write_text(yaml.safe_dump(FILE, sort_keys=False))
+    command = [Path(sys.executable).parent / "di-run", folder / "adi.yaml", "--out", folder / "run"]
+    subprocess.run(command, check=True, capture_output=True)
+    return results(folder / "run")
