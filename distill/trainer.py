@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..shared.augment import random_flip, random_resized_crop, random_shift
 from ..shared.errors import DreamError
 from ..shared.loaders import Batch, Loader, Rows
 from ..shared.progress import Progress
@@ -22,14 +23,15 @@ from ..shared.results import ResultFolder
 from ..shared.runtime import derive_seed, write_bytes
 from ..shared.schedules import lr_factor
 from ..shared.teachers import Preprocessing
-from .augment import mixup, random_flip, random_resized_crop, random_shift
 from .distributed import ALONE, Group
+from .mixing import mixup
 from .objective import distillation_loss, soften
 from .recipe import Training
 
 Forward = Callable[
     [Tensor, Rows], Tensor
 ]  # the student's: rows of a batch (N, C, H, W), which they are -> logits (N, K)
+PAD_SHARE = 8  # the shift is up to a side / 8: 4 pixels of 32, as CIFAR recipes have it
 RESIZED_ABOVE = 64  # pixels; smaller images are shifted, not rescaled, by ``--crop auto``
 
 
@@ -134,7 +136,7 @@ def _views(
     if crop == "auto":
         crop = "resized" if preprocessing.image_size > RESIZED_ABOVE else "pad"
     if crop == "pad":
-        x_NCHW = random_shift(x_NCHW, rows)
+        x_NCHW = random_shift(x_NCHW, rows, max(1, preprocessing.image_size // PAD_SHARE))
     elif crop == "resized":
         x_NCHW = random_resized_crop(x_NCHW, rows, training.min_area)
     if training.flip:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from ...distill.augment import random_flip, random_shift
+from ...shared.augment import random_flip, random_shift
 from ...shared.evaluation import labelled_batches, open_eval, top1
 from ...shared.loaders import Rows
 from ...shared.networks import NETWORKS
@@ -29,7 +29,8 @@ from ...shared.runtime import pick_device, write_bytes
 from ...shared.schedules import lr_factor
 from ...shared.teachers import Preprocessing
 
-BATCH, MOMENTUM, WEIGHT_DECAY, WARMUP = 128, 0.9, 5e-4, 0.1  # warm-up as a share of the steps
+BATCH, MOMENTUM, WEIGHT_DECAY, SHIFT = 128, 0.9, 5e-4, 4
+WARMUP = 0.1  # share of the steps
 
 
 def train(
@@ -47,12 +48,15 @@ def train(
     optimizer = torch.optim.SGD(network.parameters(), lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True)
     steps = epochs * -(-len(labels_N) // BATCH)
     scheduler = LambdaLR(optimizer, lambda step: lr_factor(step, steps, warmup=round(WARMUP * steps)))
+    black, _ = preprocessing.valid_range(device)  # what papers pad with
     for epoch in range(epochs):
         begun, total = time.monotonic(), torch.zeros((), device=device)
         network.train()
         for index in torch.randperm(len(labels_N), device=device).split(BATCH):
             rows = Rows(len(index))
-            batch = random_flip(random_shift(preprocessing.normalize(pixels_NCHW[index]), rows), rows)
+            batch = random_flip(
+                random_shift(preprocessing.normalize(pixels_NCHW[index]), rows, SHIFT, fill_C11=black), rows
+            )
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 logits_NK = network(batch.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits_NK.float(), labels_N[index])

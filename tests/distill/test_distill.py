@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from dreamdistill.distill import augment
+from dreamdistill.distill import mixing
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.distill.objective import distillation_loss, soften
 from dreamdistill.distill.recipe import Training
 from dreamdistill.distill.stage import run
 from dreamdistill.shared.errors import ConfigError
-from dreamdistill.shared.loaders import Rows
 from dreamdistill.shared.teachers import load_teacher
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
@@ -44,53 +43,10 @@ def test_its_gradient_by_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda z: distillation_loss(z, soft, 3.0), (logits(1).requires_grad_(),))
 
 
-def test_shifts_move_each_image_by_itself_and_by_up_to_an_eighth() -> None:
-    torch.manual_seed(0)
-    x = torch.zeros(64, 1, 16, 16)
-    x[:, :, 8, 8] = 1
-    places = augment.random_shift(x, Rows(len(x))).flatten(1).argmax(1)
-    rows, columns = places // 16, places % 16
-    assert set(rows.tolist()) == set(columns.tolist()) == {6, 7, 8, 9, 10}
-    assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) > 10
-
-
-def test_flips_mirror_about_half_of_the_images() -> None:
-    torch.manual_seed(0)
-    x = torch.arange(4.0).expand(200, 1, 4, 4)
-    flipped = (augment.random_flip(x, Rows(len(x))) != x).any(3).any(2).any(1)
-    assert 70 < flipped.sum() < 130
-    assert torch.equal(augment.random_flip(x, Rows(len(x)))[~flipped][0], x[0]) or flipped.all()
-
-
-def test_resized_crops_are_parts_of_the_image() -> None:
-    torch.manual_seed(0)
-    ramp = torch.linspace(0, 1, 32).expand(50, 1, 32, 32).contiguous()
-    whole = augment.random_resized_crop(ramp, Rows(len(ramp)), 1.0)
-    parts = augment.random_resized_crop(ramp, Rows(len(ramp)), 0.08)
-    spread = (parts.amax((1, 2, 3)) - parts.amin((1, 2, 3))) / (whole.amax() - whole.amin())
-    assert spread.min() < 0.45
-    assert spread.max() <= 1.0
-    assert parts.amin() >= 0
-    assert parts.amax() <= 1
-
-
-@pytest.mark.parametrize("name", ["random_shift", "random_resized_crop", "random_flip"])
-def test_rows_of_a_batch_are_augmented_as_in_the_whole(name: str) -> None:
-    function = getattr(augment, name)
-    settings = (0.3,) if name == "random_resized_crop" else ()
-    x = torch.randn(7, 2, 16, 16)
-    torch.manual_seed(0)
-    whole = function(x, Rows(7), *settings)
-    for rank in range(3):
-        rows = Rows(7, rank, 3)
-        torch.manual_seed(0)
-        assert torch.equal(function(rows.take(x), rows, *settings), rows.take(whole))
-
-
 def test_mixup_is_a_convex_mixture() -> None:
     torch.manual_seed(0)
     x = torch.randn(8, 3, 4, 4)
-    mixed, partner, share = augment.mixup(x, 0.4)
+    mixed, partner, share = mixing.mixup(x, 0.4)
     assert 0 <= share <= 1
     assert torch.allclose(mixed, share * x + (1 - share) * x[partner])
 
