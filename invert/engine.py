@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..shared.augment import random_flip, random_shift
 from ..shared.errors import ConfigError, DreamError
 from ..shared.features import batchnorm_layers
+from ..shared.loaders import Rows
 from ..shared.runtime import derive_seed, generator
 from ..shared.schedules import lr_factor
 from ..shared.teachers import Teacher, count_outputs
+from .basis import BASES, Basis
 from .execution import EAGER, Execution, Log, compiled
 from .objective import Objective
 from .recipe import Recipe
@@ -83,31 +86,32 @@ class Engine:
         draw = generator(self.device, seed)
         shifts = generator(torch.device("cpu"), seed, 1)  # on the host, so that a shift costs no host sync
         targets_N = targets_N.to(self.device)
-        size = stages[0][1]
-        x = torch.randn(
-            len(targets_N), self.teacher.preprocessing.channels, size, size, generator=draw, device=self.device
-        )
         losses: dict[str, float] = {}
         done = 0
+        x: Tensor | None = None
         for steps, size, jitter in stages:
-            x = _resized(x, size).contiguous(memory_format=torch.channels_last).requires_grad_()
-            optimizer = torch.optim.Adam([x], lr=self.recipe.lr, betas=self.recipe.betas, fused=True)  # type: ignore[arg-type]
+            basis = BASES[self.recipe.basis](self.teacher.preprocessing.channels, size, self.device)
+            moved = basis.start(len(targets_N), draw) if x is None else basis.coordinates(_resized(x, size))
+            moved.requires_grad_()
+            optimizer = torch.optim.Adam([moved], lr=self.recipe.lr, betas=self.recipe.betas, fused=True)  # type: ignore[arg-type]
             scheduler = LambdaLR(optimizer, lambda step, steps=steps: self._lr_factor(step, steps))
             for step in range(steps):
-                view = self._augmented(x, jitter, draw, shifts)
+                x = basis.images(moved)
+                view = self._view(x, jitter, draw, shifts)
                 loss, terms = self.step(x, view, targets_N)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 scheduler.step()
                 if self.recipe.clip:
-                    self._clip(x)
+                    self._clip(moved, basis)
                 done += 1
                 if done % READ_EVERY == 0 or step == steps - 1:
                     losses = _read(terms, done)
                     if progress is not None:
                         progress(done / total, losses)
-            x = x.detach()
+            x = basis.images(moved).detach()
+        assert x is not None
         if not bool(x.isfinite().all()):
             raise DivergedError(f"the images became NaN or infinite by step {done}")
         return Synthesis(x=x, losses=losses)
@@ -115,19 +119,21 @@ class Engine:
     def _lr_factor(self, step: int, steps: int) -> float:
         return lr_factor(step, steps, warmup=self.recipe.warmup, cosine=self.recipe.schedule == "cosine")
 
-    def _augmented(self, x: Tensor, jitter: int, draw: torch.Generator, shifts: torch.Generator) -> Tensor:
-        if jitter:
+    def _view(self, x: Tensor, jitter: int, draw: torch.Generator, shifts: torch.Generator) -> Tensor:
+        rows = Rows(len(x))
+        if jitter and self.recipe.shift == "roll":
             down, right = torch.randint(-jitter, jitter + 1, (2,), generator=shifts).tolist()
             x = x.roll((down, right), dims=(2, 3))
+        elif jitter:
+            x = random_shift(x, rows, jitter, fill_C11=self.valid_range[0], generator=draw)
         if self.recipe.flip:
-            mirrored_N = torch.rand(len(x), generator=draw, device=x.device) < 0.5
-            x = torch.where(mirrored_N[:, None, None, None], x.flip(3), x)
-        return x
+            x = random_flip(x, rows, generator=draw)
+        return x.contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def _clip(self, x: Tensor) -> None:
+    def _clip(self, moved: Tensor, basis: Basis) -> None:
         low, high = self.valid_range
-        x.copy_(torch.minimum(torch.maximum(x, low), high))
+        moved.copy_(basis.coordinates(torch.minimum(torch.maximum(basis.images(moved), low), high)))
 
 
 def check_recipe(teacher: Teacher, recipe: Recipe) -> None:

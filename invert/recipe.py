@@ -35,7 +35,17 @@ class Recipe:
     alpha_compete: float = setting(0.0, help="weight of the competition against --student")
     first_bn: float = setting(1.0, help="factor on the first BatchNorm layer's distance")
     compete_temperature: float = setting(3.0, help="temperature of the competition")
+    basis: str = setting(
+        "pixels",
+        help="what Adam moves: pixels, or their spectrum, scaled as that of natural images",
+        choices=("pixels", "spectrum"),
+    )
     jitter: int = setting(0, help="largest shift before each step, in pixels at full size")
+    shift: str = setting(
+        "roll",
+        help="roll: the whole batch alike, around the edges; pad: each image by itself, black coming in",
+        choices=("roll", "pad"),
+    )
     flip: bool = setting(False, help="flip each image at random before each step")
     clip: bool = setting(False, help="clip to valid pixels after each step")
 
