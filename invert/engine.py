@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..shared.augment import random_flip, random_shift
+from ..shared.augment import random_flip, random_roll
 from ..shared.errors import ConfigError, DreamError
 from ..shared.features import batchnorm_layers
 from ..shared.loaders import Rows
@@ -121,11 +121,11 @@ class Engine:
 
     def _view(self, x: Tensor, jitter: int, draw: torch.Generator, shifts: torch.Generator) -> Tensor:
         rows = Rows(len(x))
-        if jitter and self.recipe.shift == "roll":
+        if jitter and self.recipe.shift == "batch":
             down, right = torch.randint(-jitter, jitter + 1, (2,), generator=shifts).tolist()
             x = x.roll((down, right), dims=(2, 3))
         elif jitter:
-            x = random_shift(x, rows, jitter, fill_C11=self.valid_range[0], generator=draw)
+            x = random_roll(x, rows, jitter, generator=draw)
         if self.recipe.flip:
             x = random_flip(x, rows, generator=draw)
         return x.contiguous(memory_format=torch.channels_last)

@@ -42,9 +42,7 @@ class Recipe:
     )
     jitter: int = setting(0, help="largest shift before each step, in pixels at full size")
     shift: str = setting(
-        "roll",
-        help="roll: the whole batch alike, around the edges; pad: each image by itself, black coming in",
-        choices=("roll", "pad"),
+        "batch", help="shift the whole batch alike, or each image by itself", choices=("batch", "each")
     )
     flip: bool = setting(False, help="flip each image at random before each step")
     clip: bool = setting(False, help="clip to valid pixels after each step")

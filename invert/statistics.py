@@ -28,7 +28,9 @@ class _StatisticsDistance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, running_mean_C: Tensor, running_var_C: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, running_mean_C: Tensor, running_var_C: Tensor, mean_unit: float, var_unit: float
+    ) -> Tensor:
         count = x.numel() // x.shape[1]
         centred = at_least_float32(x) - _as_channels(running_mean_C, x)
         mean_C = _sum_but_channels(centred) / count
@@ -36,25 +38,30 @@ class _StatisticsDistance(torch.autograd.Function):
         by_var_C = var_C - running_var_C
         mean_norm, var_norm = torch.linalg.vector_norm(mean_C), torch.linalg.vector_norm(by_var_C)
         tiny = torch.finfo(mean_norm.dtype).tiny  # a norm of 0 has no gradient
-        slope_C = 2 * by_var_C / (count * var_norm.clamp_min(tiny))
-        offset_C = mean_C / (count * mean_norm.clamp_min(tiny)) - slope_C * (mean_C + running_mean_C)
+        slope_C = 2 * by_var_C / (var_unit * count * var_norm.clamp_min(tiny))
+        offset_C = mean_C / (mean_unit * count * mean_norm.clamp_min(tiny)) - slope_C * (mean_C + running_mean_C)
         ctx.save_for_backward(x, slope_C, offset_C)
-        return mean_norm + var_norm
+        return mean_norm / mean_unit + var_norm / var_unit
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, slope_C, offset_C = ctx.saved_tensors
         slope_C, offset_C = gradients[0] * slope_C, gradients[0] * offset_C
-        return torch.addcmul(_as_channels(offset_C, x), x, _as_channels(slope_C, x)).to(x.dtype), None, None
+        return torch.addcmul(_as_channels(offset_C, x), x, _as_channels(slope_C, x)).to(x.dtype), *[None] * 4
 
 
-def statistics_distance(x: Tensor, running_mean_C: Tensor, running_var_C: Tensor) -> Tensor:
+def statistics_distance(
+    x: Tensor, running_mean_C: Tensor, running_var_C: Tensor, *, mean_unit: float = 1.0, var_unit: float = 1.0
+) -> Tensor:
     """One layer's term of R_feature: ``||mean(x) - running_mean||_2 + ||var(x) - running_var||_2`` (a scalar).
 
     Mean and biased variance run over all but the channels (Yin et al. 2020, eq. 4). ``x`` is the layer's input,
     (N, C, ...); statistics are float32 where ``x`` is a half format.
+
+    Args:
+        mean_unit, var_unit: what the two distances are divided by.
     """
-    return _StatisticsDistance.apply(x, running_mean_C, running_var_C)  # type: ignore[no-any-return]
+    return _StatisticsDistance.apply(x, running_mean_C, running_var_C, mean_unit, var_unit)  # type: ignore[no-any-return]
 
 
 def _as_channels(values_C: Tensor, x: Tensor) -> Tensor:
@@ -69,15 +76,29 @@ def _sum_but_channels(x: Tensor) -> Tensor:
 class _Tap(nn.Module):
     """Stands in a BatchNorm layer's place: measures what comes in, then lets the layer do its work."""
 
-    def __init__(self, layer: _BatchNorm, distances: list[Tensor]) -> None:
+    def __init__(self, layer: _BatchNorm, distances: list[Tensor], *, relative: bool) -> None:
         super().__init__()
         self.layer = layer
         self.distances = distances
+        self.mean_unit = self.var_unit = 1.0
+        if relative:
+            assert layer.running_var is not None
+            tiny = torch.finfo(torch.float32).tiny
+            self.mean_unit = max(tiny, float(layer.running_var.sum().sqrt()))
+            self.var_unit = max(tiny, float(torch.linalg.vector_norm(layer.running_var)))
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.layer.running_mean is not None
         assert self.layer.running_var is not None
-        self.distances.append(statistics_distance(x, self.layer.running_mean, self.layer.running_var))
+        self.distances.append(
+            statistics_distance(
+                x,
+                self.layer.running_mean,
+                self.layer.running_var,
+                mean_unit=self.mean_unit,
+                var_unit=self.var_unit,
+            )
+        )
         return self.layer(x)  # type: ignore[no-any-return]
 
 
@@ -89,14 +110,16 @@ class TappedNetwork(nn.Module):
 
     Args:
         network: in eval mode, with one BatchNorm layer or more that keeps running statistics.
+        relative: divide a layer's distances by the length of its running deviation and of its running variance, so
+            that a wide layer, or one of large values, counts as much as another.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, relative: bool = False) -> None:
         super().__init__()
         tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
         self.network = copy.deepcopy(network, tensors)
         self._distances: list[Tensor] = []
-        taps = {id(layer): _Tap(layer, self._distances) for layer in batchnorm_layers(self.network)}
+        taps = {id(layer): _Tap(layer, self._distances, relative=relative) for layer in batchnorm_layers(self.network)}
         for module in list(self.network.modules()):
             for name, child in list(module.named_children()):
                 if id(child) in taps:

@@ -24,6 +24,16 @@ def test_shifts_move_each_image_by_itself_and_by_up_to_an_eighth() -> None:
     assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) > 10
 
 
+def test_rolls_lose_nothing(draw: torch.Generator) -> None:
+    x = torch.arange(64.0).view(1, 1, 8, 8).expand(400, 1, 8, 8)
+    moved = augment.random_roll(x, Rows(400), 2, generator=draw)
+    places = {tuple((moved[i, 0] == 27).nonzero()[0].tolist()) for i in range(400)}
+    assert places == {(row, column) for row in range(1, 6) for column in range(1, 6)}
+    assert torch.equal(moved.flatten(1).sort(1).values, x.flatten(1))
+    rows, columns = (moved[0, 0] == 27).nonzero()[0].tolist()
+    assert torch.equal(moved[0], x[0].roll((rows - 3, columns - 3), (1, 2)))
+
+
 def test_what_comes_in_at_the_edges(draw: torch.Generator) -> None:
     x, fill = torch.ones(50, 2, 8, 8), torch.tensor([-3.0, 5.0])[:, None, None]
     moved = augment.random_shift(x, Rows(50), 3, fill_C11=fill, generator=draw)
@@ -64,10 +74,10 @@ def test_resized_crops_are_parts_of_the_image() -> None:
     assert parts.amax() <= 1
 
 
-@pytest.mark.parametrize("name", ["random_shift", "random_resized_crop", "random_flip"])
+@pytest.mark.parametrize("name", ["random_shift", "random_roll", "random_resized_crop", "random_flip"])
 def test_rows_of_a_batch_are_augmented_as_in_the_whole(name: str) -> None:
     function = getattr(augment, name)
-    settings = {"random_resized_crop": (0.3,), "random_shift": (2,)}.get(name, ())
+    settings = {"random_resized_crop": (0.3,), "random_shift": (2,), "random_roll": (2,)}.get(name, ())
     x = torch.randn(7, 2, 16, 16)
     torch.manual_seed(0)
     whole = function(x, Rows(7), *settings)
