@@ -63,7 +63,8 @@ class Objective:
         self, recipe: Recipe, network: nn.Module, *, student: nn.Module | None = None, precision: str = "float32"
     ) -> None:
         self.recipe = recipe
-        self.network = TappedNetwork(network) if recipe.alpha_feature else network
+        relative = recipe.statistics == "relative"
+        self.network = TappedNetwork(network, relative=relative) if recipe.alpha_feature else network
         self.student = student if recipe.alpha_compete else None
         self.precision = precision
 
@@ -89,7 +90,8 @@ class Objective:
         if recipe.alpha_l2:
             terms["l2"] = l2_norm(x_NCHW)
         if distances_L is not None:
-            terms["feature"] = distances_L.sum() + (recipe.first_bn - 1) * distances_L[0]
+            feature = distances_L.sum() + (recipe.first_bn - 1) * distances_L[0]
+            terms["feature"] = feature / len(distances_L) if recipe.statistics == "relative" else feature
         if student_NK is not None:
             terms["compete"] = competition(logits_NK, student_NK, recipe.compete_temperature)
         loss = torch.stack([getattr(recipe, f"alpha_{name}") * term for name, term in terms.items()]).sum()

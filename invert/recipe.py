@@ -33,6 +33,11 @@ class Recipe:
     alpha_l2: float = setting(0.0, help="weight of the images' L2 norm")
     alpha_feature: float = setting(0.0, help="weight of the distance to the BatchNorm statistics")
     alpha_compete: float = setting(0.0, help="weight of the competition against --student")
+    statistics: str = setting(
+        "absolute",
+        help="distances to the BatchNorm statistics: as they are, summed, or relative to the layer's own, averaged",
+        choices=("absolute", "relative"),
+    )
     first_bn: float = setting(1.0, help="factor on the first BatchNorm layer's distance")
     compete_temperature: float = setting(3.0, help="temperature of the competition")
     basis: str = setting(
@@ -40,7 +45,9 @@ class Recipe:
         help="what Adam moves: pixels, or their spectrum, scaled as that of natural images",
         choices=("pixels", "spectrum"),
     )
-    jitter: int = setting(0, help="largest shift before each step, in pixels at full size")
+    jitter: int | None = setting(
+        0, help="largest shift before each step, in pixels at full size; auto: an eighth of it"
+    )
     shift: str = setting(
         "batch", help="shift the whole batch alike, or each image by itself", choices=("batch", "each")
     )
@@ -55,7 +62,7 @@ class Recipe:
         _check(self.batch_size >= 1, "--batch-size must be 1 or more")
         _check(self.lr > 0, "--lr must be above 0")
         _check(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "--betas takes two numbers in [0, 1)")
-        _check(self.warmup >= 0 and self.jitter >= 0, "--warmup and --jitter must be 0 or more")
+        _check(self.warmup >= 0 and (self.jitter or 0) >= 0, "--warmup and --jitter must be 0 or more")
         _check(self.compete_temperature > 0, "--compete-temperature must be above 0")
         weights = {name: getattr(self, name) for name in self.__slots__ if name.startswith("alpha_")}
         for name, weight in weights.items():
@@ -65,8 +72,9 @@ class Recipe:
     def stages(self, image_size: int) -> list[tuple[int, int, int]]:
         """(steps, image side, jitter) of each stage, lengths in pixels; the jitter shrinks with the image."""
         steps = self.steps * len(self.scales) if len(self.steps) == 1 else self.steps
+        jitter = image_size // 8 if self.jitter is None else self.jitter
         return [
-            (count, max(1, round(image_size * scale)), round(self.jitter * scale))
+            (count, max(1, round(image_size * scale)), round(jitter * scale))
             for count, scale in zip(steps, self.scales, strict=True)
         ]
 
@@ -87,17 +95,20 @@ RECIPES: dict[str, Recipe] = {
     "noise": Recipe(steps=(0,)),
     "cifar10-deepdream": _CIFAR10,
     "cifar10-deepinversion": _CIFAR10.changed({"alpha_feature": 10.0, "alpha_compete": 10.0}),
-    # A tenth of the published steps for the same student: four times the learning rate, which a cosine takes down to 0,
-    # and a total variation that counts. Found by tests/benchmarks/search_fast.py, table in docs/performance.md.
-    "fast": _CIFAR10.changed(
-        {
-            "steps": (200,),
-            "lr": 0.2,
-            "schedule": "cosine",
-            "alpha_tv": 0.05,
-            "alpha_feature": 10.0,
-            "alpha_compete": 10.0,
-        }
+    # Ours, at a tenth of the published steps. Found by tests/benchmarks/search_recipe.py, see docs/performance.md: the
+    # spectrum of natural images takes the place of the priors; views that differ from image to image, and statistics
+    # that do not drown the class, make what another network recognises, and a student learns from.
+    "natural": Recipe(
+        steps=(200,),
+        lr=0.2,
+        schedule="cosine",
+        basis="spectrum",
+        statistics="relative",
+        alpha_feature=10.0,
+        alpha_compete=10.0,
+        jitter=None,
+        shift="each",
+        flip=True,
     ),
     "imagenet-deepinversion": Recipe(
         steps=(2000, 1000),

@@ -59,7 +59,7 @@ def overhead(arguments: argparse.Namespace) -> dict[str, float]:
             teacher=arguments.teacher,
             weights=arguments.weights,
             out=Path(folder),
-            recipe="fast",
+            recipe="natural",
             images=1000 * arguments.shards,
             shard_size=1000,
             compile="off",

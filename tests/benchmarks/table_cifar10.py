@@ -48,7 +48,7 @@ RECIPES = {
     "deepdream": "cifar10-deepdream",
     "deepinversion": "cifar10-deepinversion",
     "adi": "cifar10-deepinversion",
-    "ours": "fast",
+    "ours": "natural",
 }
 ROOT = Path(__file__).parents[2]
 PICTURED = 10  # images a row

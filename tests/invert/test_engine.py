@@ -112,11 +112,10 @@ def test_published_weights_are_converted_at_the_published_batch_size() -> None:
     assert RECIPES["cifar10-deepdream"].alpha_feature == 0
 
 
-def test_fast_is_the_published_recipe_at_a_tenth_of_its_steps() -> None:
-    fast, published = RECIPES["fast"], RECIPES["cifar10-deepinversion"]
-    assert fast.steps == (published.steps[0] // 10,)
-    kept = {"steps": published.steps, "lr": 0.05, "schedule": "constant", "alpha_tv": published.alpha_tv}
-    assert fast.changed(kept) == published
+def test_jitter_of_an_eighth_goes_with_the_size() -> None:
+    recipe = RECIPES["natural"]
+    assert [recipe.stages(size)[0][2] for size in (8, 32, 224)] == [1, 4, 28]
+    assert recipe.changed({"jitter": 3}).stages(32)[0][2] == 3
 
 
 @pytest.mark.parametrize(("size", "name"), [(32, "cifar10-deepinversion"), (224, "imagenet-deepinversion")])

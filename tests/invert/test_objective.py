@@ -59,6 +59,30 @@ def test_statistics_distance_takes_the_biased_variance(shape: tuple[int, ...]) -
     assert statistics_distance(x, mean, var).item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_relative_statistics_are_in_units_of_the_layer_and_averaged() -> None:
+    teacher = load_teacher("digits_cnn")
+    network, x = teacher.network, random(6, 1, 8, 8).float()
+    expected = []
+    for layer in batchnorm_layers(network):
+        seen: list[Tensor] = []
+        handle = layer.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        network(x)
+        handle.remove()
+        flat = np.moveaxis(seen[0].double().numpy(), 1, 0).reshape(layer.num_features, -1)
+        mean, var = layer.running_mean.double().numpy(), layer.running_var.double().numpy()
+        by_mean = np.linalg.norm(flat.mean(1) - mean) / np.linalg.norm(np.sqrt(var))
+        expected.append(by_mean + np.linalg.norm(flat.var(1) - var) / np.linalg.norm(var))
+    recipe = Recipe(steps=(1,), alpha_feature=2.0, alpha_class=0.0, statistics="relative")
+    loss, terms = Objective(recipe, network)(x, x, torch.zeros(6, dtype=torch.int64))
+    assert terms["feature"].item() == pytest.approx(np.mean(expected), rel=1e-4)
+    assert loss.item() == pytest.approx(2 * np.mean(expected), rel=1e-4)
+
+
+def test_its_gradient_in_any_unit() -> None:
+    x, mean, var = random(4, 3, 5, 6).requires_grad_(), random(3, seed=1), random(3, seed=2).abs()
+    assert torch.autograd.gradcheck(lambda x: statistics_distance(x, mean, var, mean_unit=0.3, var_unit=7.0), (x,))
+
+
 def test_competition_is_one_minus_js_in_units_of_its_maximum() -> None:
     teacher, student = random(5, 10), random(5, 10, seed=1)
     p, q = (torch.softmax(z / 3, 1).numpy() for z in (teacher, student))

@@ -1,7 +1,10 @@
-"""The search for the preset ``fast``: how few steps lose no student accuracy against the published recipe.
+"""Recipes tried against one another by the students that learn from their images.
 
-    python tests/benchmarks/search_fast.py --teacher digits_cnn --student digits_cnn_small --eval digits --out FOLDER
-        [--weights FILE] [--images 512] [--epochs 40] [--seeds 3] [--only NAME] [--no-flip] [--json]
+    python tests/benchmarks/search_recipe.py --teacher digits_cnn --student digits_cnn_small --eval digits --out FOLDER
+        [--group natural] [--weights FILE] [--images 512] [--epochs 120] [--seeds 3] [--only NAME] [--no-flip] [--json]
+
+Two groups: ``steps``, how few steps lose no accuracy against the published recipe, and ``natural``, that preset with
+one part of it changed at a time. ``--no-flip`` is for digits: neither images nor students are mirrored.
 
 Each candidate makes the same number of images, from which students with the same schedule are trained; seed s makes its
 own images and its own student. Results are kept in FOLDER/results.json as they come, so a search that was stopped goes
@@ -24,23 +27,50 @@ from dreamdistill.invert.config import InvertConfig
 from dreamdistill.shared.runtime import write_text
 
 COSINE = {"schedule": "cosine"}
-CANDIDATES: dict[str, dict[str, Any]] = {
-    "published": {},
+Candidate = tuple[str, dict[str, Any]]  # a preset, and what is changed of it
+
+STEPS: dict[str, Candidate] = {
+    "published": ("cifar10-deepinversion", {}),
     **{
-        f"{steps} steps, lr {lr}": {"steps": (steps,), "lr": lr, **COSINE}
-        for steps in (25, 50, 100, 200)
-        for lr in (0.1, 0.2)
+        f"{steps} steps, lr {lr}{what}": (
+            "cifar10-deepinversion",
+            {"steps": (steps,), "lr": lr, **COSINE, **changes},
+        )
+        for steps, lr, what, changes in (
+            *((steps, lr, "", {}) for steps in (25, 50, 100, 200) for lr in (0.1, 0.2)),
+            *(
+                (steps, lr, f", feature {weight:g}", {"alpha_feature": weight})
+                for steps, lr in ((50, 0.2), (100, 0.1), (100, 0.2))
+                for weight in (1.0, 3.0)
+            ),
+            *(
+                (steps, lr, f", tv {weight:g}", {"alpha_tv": weight})
+                for steps, lr in ((100, 0.2), (200, 0.2))
+                for weight in (0.02, 0.05)
+            ),
+        )
     },
-    **{
-        f"{steps} steps, lr {lr}, feature {weight:g}": {"steps": (steps,), "lr": lr, "alpha_feature": weight, **COSINE}
-        for steps, lr in ((50, 0.2), (100, 0.1), (100, 0.2))
-        for weight in (1.0, 3.0)
-    },
-    **{
-        f"{steps} steps, lr {lr}, tv {weight:g}": {"steps": (steps,), "lr": lr, "alpha_tv": weight, **COSINE}
-        for steps, lr in ((100, 0.2), (200, 0.2))
-        for weight in (0.02, 0.05)
-    },
+}
+CHANGES: dict[str, dict[str, Any]] = {
+    "natural": {},
+    "pixels, total variation 0.05": {"basis": "pixels", "alpha_tv": 0.05},
+    "the batch shifted alike": {"shift": "batch"},
+    "no flip": {"flip": False},
+    "no shift": {"jitter": 0},
+    "absolute statistics, weight 10": {"statistics": "absolute"},
+    "absolute statistics, weight 1": {"statistics": "absolute", "alpha_feature": 1.0},
+    "statistics, weight 1": {"alpha_feature": 1.0},
+    "statistics, weight 3": {"alpha_feature": 3.0},
+    "statistics, weight 30": {"alpha_feature": 30.0},
+    "learning rate 0.05": {"lr": 0.05},
+    "learning rate 0.1": {"lr": 0.1},
+    "learning rate 0.4": {"lr": 0.4},
+    "100 steps": {"steps": (100,)},
+    "400 steps": {"steps": (400,)},
+}
+GROUPS: dict[str, dict[str, Candidate]] = {
+    "steps": STEPS,
+    "natural": {name: ("natural", changes) for name, changes in CHANGES.items()},
 }
 
 
@@ -49,12 +79,13 @@ def one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]
     folder = arguments.out / name.replace(" ", "").replace(",", "-")
     image_seed = 0 if arguments.one_set else seed
     shards = folder / f"shards{image_seed}"
+    recipe, changes = GROUPS[arguments.group][name]
     made = invert.run(
         InvertConfig(
             teacher=arguments.teacher,
             weights=arguments.weights,
-            recipe="cifar10-deepinversion",
-            changes=CANDIDATES[name],
+            recipe=recipe,
+            changes=changes if arguments.flip else {"flip": False, **changes},
             images=arguments.images,
             out=shards,
             seed=image_seed,
@@ -65,7 +96,9 @@ def one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]
         DistillConfig(
             shards=shards,
             student=arguments.student,
-            training=Training(epochs=arguments.epochs, flip=arguments.flip),
+            training=Training(
+                epochs=arguments.epochs, flip=arguments.flip, mixup=arguments.mixup, temperature=arguments.temperature
+            ),
             eval=arguments.eval,
             out=folder / f"student{seed}",
             seed=seed,
@@ -83,10 +116,13 @@ def main() -> None:
     parser.add_argument("--eval", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--mixup", type=float, default=1.0)
+    parser.add_argument("--temperature", type=float, default=4.0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int)
-    parser.add_argument("--only", action="append", choices=list(CANDIDATES))
+    parser.add_argument("--group", choices=GROUPS, default="natural")
+    parser.add_argument("--only", action="append", help="one candidate of the group; may be given again")
     parser.add_argument("--one-set", action="store_true")
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", action="store_true")
@@ -94,7 +130,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "results.json"
     results: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
-    for name in arguments.only or CANDIDATES:
+    for name in arguments.only or GROUPS[arguments.group]:
         row = results.setdefault(name, {})
         for seed in range(arguments.seeds):
             if str(seed) not in row:
