@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..shared.augment import random_flip, random_roll
+from ..shared.augment import random_flip, random_window
 from ..shared.errors import ConfigError, DreamError
 from ..shared.features import batchnorm_layers
 from ..shared.loaders import Rows
@@ -87,17 +87,19 @@ class Engine:
         shifts = generator(torch.device("cpu"), seed, 1)  # on the host, so that a shift costs no host sync
         targets_N = targets_N.to(self.device)
         losses: dict[str, float] = {}
-        done = 0
+        done = margin = size = 0
         x: Tensor | None = None
         for steps, size, jitter in stages:
-            basis = BASES[self.recipe.basis](self.teacher.preprocessing.channels, size, self.device)
-            moved = basis.start(len(targets_N), draw) if x is None else basis.coordinates(_resized(x, size))
+            margin = jitter if self.recipe.shift == "window" else 0
+            canvas = size + 2 * margin
+            basis = BASES[self.recipe.basis](self.teacher.preprocessing.channels, canvas, self.device)
+            moved = basis.start(len(targets_N), draw) if x is None else basis.coordinates(_resized(x, canvas))
             moved.requires_grad_()
             optimizer = torch.optim.Adam([moved], lr=self.recipe.lr, betas=self.recipe.betas, fused=True)  # type: ignore[arg-type]
             scheduler = LambdaLR(optimizer, lambda step, steps=steps: self._lr_factor(step, steps))
             for step in range(steps):
                 x = basis.images(moved)
-                view = self._view(x, jitter, draw, shifts)
+                view = self._view(x, size, jitter, draw, shifts)
                 loss, terms = self.step(x, view, targets_N)
                 optimizer.zero_grad()
                 loss.backward()
@@ -112,6 +114,7 @@ class Engine:
                         progress(done / total, losses)
             x = basis.images(moved).detach()
         assert x is not None
+        x = x[:, :, margin : margin + size, margin : margin + size]
         if not bool(x.isfinite().all()):
             raise DivergedError(f"the images became NaN or infinite by step {done}")
         return Synthesis(x=x, losses=losses)
@@ -119,13 +122,14 @@ class Engine:
     def _lr_factor(self, step: int, steps: int) -> float:
         return lr_factor(step, steps, warmup=self.recipe.warmup, cosine=self.recipe.schedule == "cosine")
 
-    def _view(self, x: Tensor, jitter: int, draw: torch.Generator, shifts: torch.Generator) -> Tensor:
+    def _view(self, x: Tensor, size: int, jitter: int, draw: torch.Generator, shifts: torch.Generator) -> Tensor:
+        """What the networks see of the images this time, of side ``size``."""
         rows = Rows(len(x))
         if jitter and self.recipe.shift == "batch":
             down, right = torch.randint(-jitter, jitter + 1, (2,), generator=shifts).tolist()
             x = x.roll((down, right), dims=(2, 3))
         elif jitter:
-            x = random_roll(x, rows, jitter, generator=draw)
+            x = random_window(x, rows, size, generator=draw)
         if self.recipe.flip:
             x = random_flip(x, rows, generator=draw)
         return x.contiguous(memory_format=torch.channels_last)

@@ -49,7 +49,9 @@ class Recipe:
         0, help="largest shift before each step, in pixels at full size; auto: an eighth of it"
     )
     shift: str = setting(
-        "batch", help="shift the whole batch alike, or each image by itself", choices=("batch", "each")
+        "batch",
+        help="batch: all alike, around the edges; window: each by itself, on a canvas larger by the shift",
+        choices=("batch", "window"),
     )
     flip: bool = setting(False, help="flip each image at random before each step")
     clip: bool = setting(False, help="clip to valid pixels after each step")
@@ -107,7 +109,7 @@ RECIPES: dict[str, Recipe] = {
         alpha_feature=10.0,
         alpha_compete=10.0,
         jitter=None,
-        shift="each",
+        shift="window",
         flip=True,
     ),
     "imagenet-deepinversion": Recipe(

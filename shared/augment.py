@@ -25,16 +25,17 @@ def random_shift(
     Args:
         fill_C11: what comes in at the edges, a value a channel; None takes zeros, the mean colour.
     """
-    down_N1, right_N1 = _shifts(rows, pad, x_NCHW.device, generator)
     padded = F.pad(x_NCHW if fill_C11 is None else x_NCHW - fill_C11, (pad,) * 4)
     padded = padded if fill_C11 is None else padded + fill_C11
-    return _windows(padded, pad + down_N1, pad + right_N1, *x_NCHW.shape[2:])
+    top_N1, left_N1 = (_places(rows, 2 * pad, x_NCHW.device, generator) for _ in range(2))
+    return _windows(padded, top_N1, left_N1, *x_NCHW.shape[2:])
 
 
-def random_roll(x_NCHW: Tensor, rows: Rows, most: int, *, generator: Draw = None) -> Tensor:
-    """Move each image by up to ``most`` pixels each way; what leaves at one edge comes in at the other."""
-    down_N1, right_N1 = _shifts(rows, most, x_NCHW.device, generator)
-    return _windows(x_NCHW, down_N1, right_N1, *x_NCHW.shape[2:])
+def random_window(x_NCHW: Tensor, rows: Rows, size: int, *, generator: Draw = None) -> Tensor:
+    """Of each image a square part of side ``size``, wherever it fits."""
+    free = x_NCHW.shape[2] - size, x_NCHW.shape[3] - size
+    top_N1, left_N1 = (_places(rows, most, x_NCHW.device, generator) for most in free)
+    return _windows(x_NCHW, top_N1, left_N1, size, size)
 
 
 def random_resized_crop(x_NCHW: Tensor, rows: Rows, min_area: float, *, generator: Draw = None) -> Tensor:
@@ -57,19 +58,16 @@ def random_flip(x_NCHW: Tensor, rows: Rows, *, generator: Draw = None) -> Tensor
     return torch.where(mirrored_N[:, None, None, None], x_NCHW.flip(3), x_NCHW)
 
 
-def _shifts(rows: Rows, most: int, device: torch.device, generator: Draw) -> tuple[Tensor, Tensor]:
-    """Down and to the right, in -most..most, (N, 1) each."""
-    down_N1, right_N1 = (
-        rows.take(torch.randint(-most, most + 1, (rows.total, 1), generator=generator, device=device)) for _ in range(2)
-    )
-    return down_N1, right_N1
+def _places(rows: Rows, most: int, device: torch.device, generator: Draw) -> Tensor:
+    """A whole number in 0..most an image, (N, 1)."""
+    return rows.take(torch.randint(0, most + 1, (rows.total, 1), generator=generator, device=device))
 
 
 def _windows(x_NCHW: Tensor, top_N1: Tensor, left_N1: Tensor, height: int, width: int) -> Tensor:
-    """Of each image the part that begins at its place, around the edges where it reaches beyond."""
+    """Of each image the part that begins at its place."""
     device = x_NCHW.device
-    y = (top_N1 + torch.arange(height, device=device)) % x_NCHW.shape[2]
-    x = (left_N1 + torch.arange(width, device=device)) % x_NCHW.shape[3]
+    y = top_N1 + torch.arange(height, device=device)
+    x = left_N1 + torch.arange(width, device=device)
     batch = torch.arange(len(x_NCHW), device=device)[:, None, None]
     # Advanced indices around a slice put the channels last: (N, H, W, C).
     return x_NCHW[batch, :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2).contiguous()

@@ -62,7 +62,7 @@ def test_the_gradient_reaches_the_spectrum() -> None:
 
 
 @pytest.mark.parametrize("basis", BASES)
-@pytest.mark.parametrize("shift", ["batch", "each"])
+@pytest.mark.parametrize("shift", ["batch", "window"])
 def test_every_basis_and_shift_finds_the_targets(basis: str, shift: str) -> None:
     teacher = load_teacher("digits_cnn")
     recipe = Recipe(

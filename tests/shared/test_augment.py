@@ -24,14 +24,14 @@ def test_shifts_move_each_image_by_itself_and_by_up_to_an_eighth() -> None:
     assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) > 10
 
 
-def test_rolls_lose_nothing(draw: torch.Generator) -> None:
-    x = torch.arange(64.0).view(1, 1, 8, 8).expand(400, 1, 8, 8)
-    moved = augment.random_roll(x, Rows(400), 2, generator=draw)
-    places = {tuple((moved[i, 0] == 27).nonzero()[0].tolist()) for i in range(400)}
-    assert places == {(row, column) for row in range(1, 6) for column in range(1, 6)}
-    assert torch.equal(moved.flatten(1).sort(1).values, x.flatten(1))
-    rows, columns = (moved[0, 0] == 27).nonzero()[0].tolist()
-    assert torch.equal(moved[0], x[0].roll((rows - 3, columns - 3), (1, 2)))
+def test_windows_lie_anywhere_within(draw: torch.Generator) -> None:
+    x = torch.arange(100.0).view(1, 1, 10, 10).expand(400, 1, 10, 10)
+    seen = augment.random_window(x, Rows(400), 6, generator=draw)
+    corners = seen[:, 0, 0, 0].long()
+    places = set(zip((corners // 10).tolist(), (corners % 10).tolist(), strict=True))
+    assert places == {(row, column) for row in range(5) for column in range(5)}
+    row, column = int(corners[0]) // 10, int(corners[0]) % 10
+    assert torch.equal(seen[0], x[0, :, row : row + 6, column : column + 6])
 
 
 def test_what_comes_in_at_the_edges(draw: torch.Generator) -> None:
@@ -74,10 +74,10 @@ def test_resized_crops_are_parts_of_the_image() -> None:
     assert parts.amax() <= 1
 
 
-@pytest.mark.parametrize("name", ["random_shift", "random_roll", "random_resized_crop", "random_flip"])
+@pytest.mark.parametrize("name", ["random_shift", "random_window", "random_resized_crop", "random_flip"])
 def test_rows_of_a_batch_are_augmented_as_in_the_whole(name: str) -> None:
     function = getattr(augment, name)
-    settings = {"random_resized_crop": (0.3,), "random_shift": (2,), "random_roll": (2,)}.get(name, ())
+    settings = {"random_resized_crop": (0.3,), "random_shift": (2,), "random_window": (12,)}.get(name, ())
     x = torch.randn(7, 2, 16, 16)
     torch.manual_seed(0)
     whole = function(x, Rows(7), *settings)
