@@ -223,7 +223,8 @@ def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **chang
 
 command = click.Command(
     "di-run",
-    help="Run the stages of a pipeline file (or a shipped one: quickstart, cifar10, imagenet), skipping what is done.",
+    help="Run the stages of a pipeline file, or of a shipped one (quickstart, cifar10, cifar10-adi, imagenet), skipping"
+    " what is done.",
     callback=_main,
     context_settings=context_settings("di-run"),
     params=[
