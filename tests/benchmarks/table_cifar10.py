@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from given_shards import is_there, real_images, write_given
 from PIL import Image
-from real_shards import write_real_shard
 
 from dreamdistill.distill import stage as distill
 from dreamdistill.distill.config import DistillConfig
@@ -138,7 +138,9 @@ class Table:
         dreams = folder / "images"
         if method == "real":
             assert self.real is not None
-            write_real_shard(dreams, self.teacher, self.real, images=self.budget.images, seed=seed)
+            if not is_there(dreams):
+                given = real_images(self.teacher, self.real, images=self.budget.images, seed=seed)
+                write_given(dreams, self.teacher, *given, name="real")
             seconds = 0.0
         else:
             seconds = self.adapt(dreams, seed) if method == "adi" else self.invert(method, dreams, seed)

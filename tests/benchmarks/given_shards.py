@@ -1,7 +1,6 @@
-"""Real images as a shard folder: what a student learns from them is the ceiling that made images are held to.
+"""Given images as a shard folder, with the teacher's logits: what students learn from them, made ones are held to.
 
-Used by table_cifar10.py. The labels alone are not used: students learn from the teacher's soft labels, as they do from
-made images.
+Used by table_cifar10.py and where_it_is_lost.py.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dreamdistill.shared.evaluation import labelled_batches, open_eval
 from dreamdistill.shared.images import default_format, encode_image
@@ -20,14 +20,12 @@ from dreamdistill.shared.shards import Sample, write_info, write_shard
 from dreamdistill.shared.teachers import Teacher
 
 
-def write_real_shard(folder: Path, teacher: Teacher, spec: str, *, images: int, seed: int) -> None:
-    """One shard of real images, as many of each class as of any other, drawn by the seed. Left alone if it is there.
+def real_images(teacher: Teacher, spec: str, *, images: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Real images, as many of each class as of any other, drawn by the seed: uint8 (N, C, H, W), labels (N,).
 
     Args:
         spec: of the images, as for ``--eval``; those that students are not measured on.
     """
-    if (folder / MANIFEST).exists() and whole_shards(folder):
-        return
     pixels, labels = zip(
         *labelled_batches(open_eval(spec, teacher.num_classes), teacher.preprocessing, 1024), strict=True
     )
@@ -36,42 +34,44 @@ def write_real_shard(folder: Path, teacher: Teacher, spec: str, *, images: int, 
     random.Random(seed).shuffle(order)
     by_class = [[i for i in order if labels_N[i] == target] for target in range(teacher.num_classes)]
     chosen = [by_class[i % len(by_class)][i // len(by_class)] for i in range(images)]
+    return pixels_NCHW[chosen], labels_N[chosen]
+
+
+def is_there(folder: Path) -> bool:
+    return (folder / MANIFEST).exists() and bool(whole_shards(folder))
+
+
+@torch.no_grad()
+def write_given(folder: Path, teacher: Teacher, pixels_NCHW: Tensor, targets_N: Tensor, *, name: str) -> None:
+    """One shard of these images; ``name`` stands where a recipe's does."""
+    count = len(targets_N)
     format = default_format(teacher.preprocessing.image_size)
     manifest = Manifest(teacher=teacher.describe(), rounds=())
     item = manifest.next_round(
-        recipe={"name": "real", "seed": seed},
-        images=images,
-        shard_size=images,
-        format=format,
-        student=None,
-        batch=images,
+        recipe={"name": name}, images=count, shard_size=count, format=format, student=None, batch=count
     )
     manifest = manifest.with_round(item)
-    with torch.no_grad():
-        x_NCHW = teacher.preprocessing.normalize(pixels_NCHW[chosen])
-        logits_NK = torch.cat([teacher.network(part) for part in x_NCHW.split(256)])
-    agreement = float((logits_NK.argmax(1) == labels_N[chosen]).double().mean())
+    x_NCHW = teacher.preprocessing.normalize(pixels_NCHW)
+    logits_NK = torch.cat([teacher.network(part) for part in x_NCHW.split(256)])
     samples = (
-        Sample(
-            image=encode_image(pixels_NCHW[i], format), logits=row.numpy().astype(np.float16), target=int(labels_N[i])
-        )
-        for i, row in zip(chosen, logits_NK, strict=True)
+        Sample(image=encode_image(image, format), logits=row.numpy().astype(np.float16), target=int(target))
+        for image, row, target in zip(pixels_NCHW, logits_NK, targets_N, strict=True)
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest.save(folder)
 
     def commit(count: int, size: int, sha256: str) -> ShardRecord:
         return ShardRecord(
             count=count,
             bytes=size,
             sha256=sha256,
-            seed=seed,
+            seed=0,
             seconds=0.0,
-            worker="real",
+            worker=name,
             losses={},
-            agreement=agreement,
+            agreement=float((logits_NK.argmax(1) == targets_N).double().mean()),
         )
 
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest.save(folder)
     (plan,) = item.shards()
     write_shard(folder, plan, samples, format=format, commit=commit)
     write_info(folder, manifest)

@@ -1,0 +1,206 @@
+"""Where a student's accuracy is lost between real images and made ones: sets of images that differ in one thing.
+
+    python tests/benchmarks/where_it_is_lost.py --teacher cifar_resnet20 --weights FILE --student cifar_resnet20 \
+        --real TRAIN.tar --eval TEST.tar --name NAME [--other OTHER.tar]
+        [--verifier cifar_resnet56 --verifier-weights FILE]
+
+Every set has as many images, and a student from new weights by the same schedule:
+
+    real        training images, for the teacher's soft labels alone
+    half        half as many of them: what diversity is worth
+    smooth      the same without their upper half of frequencies: what detail is worth
+    inverted    the same after the steps of inversion that noise gets: what inversion itself costs
+    other       natural images of other things: what their class is worth
+    published   DeepInversion, from noise, by the published recipe in as few steps as ours
+    natural     ours
+
+``held_out`` is the share of further images of the same kind on which the student answers as the teacher does: low where
+a kind is hard to learn, high where it is learned but is not what test images are like. Results go to
+docs/results/NAME.json after every set; a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from given_shards import is_there, real_images, write_given
+from table_cifar10 import ROOT, hardware
+from torch import Tensor
+
+from dreamdistill.distill import stage as distill
+from dreamdistill.distill.config import DistillConfig
+from dreamdistill.distill.recipe import Training
+from dreamdistill.invert import stage as invert
+from dreamdistill.invert.config import InvertConfig
+from dreamdistill.invert.objective import Objective
+from dreamdistill.invert.recipe import RECIPES
+from dreamdistill.shared.evaluation import labelled_batches, open_eval
+from dreamdistill.shared.loaders import make_loader
+from dreamdistill.shared.runtime import pick_device, write_text
+from dreamdistill.shared.schedules import lr_factor
+from dreamdistill.shared.score import score_folder
+from dreamdistill.shared.shards import ShardFolder
+from dreamdistill.shared.teachers import Teacher, load_teacher
+
+KINDS = ("real", "half", "smooth", "inverted", "other", "published", "natural")
+STEPS = 200
+HELD_OUT = 256  # images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What is measured, and with what."""
+
+    asked: argparse.Namespace
+    teacher: Teacher
+
+    def make(self, kind: str, folder: Path, *, images: int, seed: int) -> None:
+        """Images of a kind, in a shard folder."""
+        if kind in ("published", "natural"):
+            recipe, changes = {
+                "published": ("cifar10-deepinversion", {"steps": (STEPS,), "lr": 0.1, "schedule": "cosine"}),
+                "natural": ("natural", {"steps": (STEPS,)}),
+            }[kind]
+            invert.run(
+                InvertConfig(
+                    teacher=self.teacher.name,
+                    weights=self.teacher.weights,
+                    recipe=recipe,
+                    changes=changes,
+                    images=images,
+                    out=folder,
+                    seed=seed,
+                )
+            )
+        elif not is_there(folder):
+            write_given(folder, self.teacher, *self._given(kind, images, seed), name=kind)
+
+    def _given(self, kind: str, images: int, seed: int) -> tuple[Tensor, Tensor]:
+        if kind == "other":
+            size = self.teacher.preprocessing
+            pixels = torch.cat([p for p, _ in labelled_batches(open_eval(self.asked.other, 10), size, 1024)])
+            order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0)).roll(-seed * HELD_OUT)
+            pixels_NCHW = pixels[order][torch.arange(images) % len(pixels)]
+            return pixels_NCHW, self._answers(pixels_NCHW)
+        pixels_NCHW, labels_N = real_images(self.teacher, self.asked.real, images=images, seed=seed)
+        if kind == "smooth":
+            spectrum = torch.fft.rfft2(pixels_NCHW.float())
+            down = torch.fft.fftfreq(pixels_NCHW.shape[2])[:, None].abs()
+            right = torch.fft.rfftfreq(pixels_NCHW.shape[3])[None]
+            spectrum = spectrum * ((down < 0.25) & (right < 0.25))
+            pixels_NCHW = torch.fft.irfft2(spectrum, s=pixels_NCHW.shape[2:]).round().clamp(0, 255).byte()
+        elif kind == "inverted":
+            pixels_NCHW = torch.cat([self._inverted(part) for part in pixels_NCHW.split(256)])
+        return pixels_NCHW, labels_N
+
+    def _inverted(self, pixels_NCHW: Tensor) -> Tensor:
+        """The published objective's steps from these images, for the classes that the teacher sees in them."""
+        recipe = RECIPES["cifar10-deepinversion"].changed({"alpha_compete": 0.0})
+        objective = Objective(recipe, self.teacher.network)
+        targets_N = self._answers(pixels_NCHW)
+        x = self.teacher.preprocessing.normalize(pixels_NCHW).requires_grad_()
+        optimizer = torch.optim.Adam([x], lr=0.1)
+        draw = torch.Generator().manual_seed(0)
+        for step in range(STEPS):
+            optimizer.param_groups[0]["lr"] = 0.1 * lr_factor(step, STEPS)
+            shift = torch.randint(-2, 3, (2,), generator=draw).tolist()
+            loss, _ = objective(x, x.roll(shift, (2, 3)), targets_N)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return self.teacher.preprocessing.to_pixels(x.detach())
+
+    @torch.no_grad()
+    def _answers(self, pixels_NCHW: Tensor) -> Tensor:
+        x_NCHW = self.teacher.preprocessing.normalize(pixels_NCHW)
+        return torch.cat([self.teacher.network(part).argmax(1) for part in x_NCHW.split(256)])
+
+    def one(self, kind: str) -> dict[str, Any]:
+        """A row: the student, what it makes of further images, and the images' score."""
+        asked, out = self.asked, self.asked.out / self.asked.name / kind
+        images = asked.images // 2 if kind == "half" else asked.images
+        source = "real" if kind == "half" else kind
+        self.make(source, out / "images", images=images, seed=0)
+        self.make(source, out / "held_out", images=HELD_OUT, seed=1)
+        # The same steps for fewer images.
+        epochs = asked.epochs * asked.images // images
+        report = distill.run(
+            DistillConfig(
+                shards=out / "images",
+                student=asked.student,
+                training=Training(epochs=epochs, mixup=1.0, temperature=4.0, flip=asked.flip),
+                eval=asked.eval,
+                out=out / "student",
+            )
+        )
+        score = score_folder(
+            out / "images", verifier=asked.verifier, verifier_weights=asked.verifier_weights, real=asked.real
+        )
+        student = load_teacher(str(out / "student"))
+        kept = {name: value for name, value in score.flat().items() if not name.startswith("real_")}
+        return {
+            "kind": kind,
+            "top1": report.student_top1,
+            "held_out": self._agreement(student, out / "held_out"),
+        } | kept
+
+    @torch.no_grad()
+    def _agreement(self, student: Teacher, folder: Path) -> float:
+        right = seen = 0
+        loader = make_loader(
+            ShardFolder.open(folder), "auto", batch_size=256, shuffle=False, seed=0, device=torch.device("cpu")
+        )
+        for batch in loader:
+            logits_NK = student.network(student.preprocessing.normalize(batch.images))
+            right += int((logits_NK.argmax(1) == batch.logits.argmax(1)).sum())
+            seen += len(batch)
+        return right / seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--teacher", required=True)
+    parser.add_argument("--weights")
+    parser.add_argument("--student", required=True)
+    parser.add_argument("--eval", required=True, help="test images, as for di-distill --eval")
+    parser.add_argument("--real", required=True, help="training images, as for --eval")
+    parser.add_argument("--other", help="natural images of other things; without them that set is left out")
+    parser.add_argument("--verifier", help="as for di-shards score")
+    parser.add_argument("--verifier-weights")
+    parser.add_argument("--name", required=True, help="of the results")
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--out", type=Path, default=Path("runs/where_it_is_lost"))
+    parser.add_argument("--results", type=Path, default=ROOT / "docs/results")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="not for digits")
+    asked = parser.parse_args()
+    search = Search(asked=asked, teacher=load_teacher(asked.teacher, weights=asked.weights))
+    asked.results.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for kind in KINDS:
+        if kind in asked.kinds.split(",") and (kind != "other" or asked.other):
+            rows.append(search.one(kind))
+            print(json.dumps(rows[-1]), flush=True)
+            result = {
+                "teacher": search.teacher.architecture,
+                "student": asked.student,
+                "data": Path(asked.eval).name,
+                "images": asked.images,
+                "epochs": asked.epochs,
+                "seeds": 1,
+                "hardware": hardware(pick_device("auto")),
+                "date": datetime.now(tz=timezone.utc).date().isoformat(),
+                "rows": rows,
+            }
+            write_text(asked.results / f"{asked.name}.json", json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
