@@ -76,27 +76,36 @@ def top1(network: nn.Module, images: EvalSet, preprocessing: Preprocessing, *, b
     right = seen = 0
     for pixels_NCHW, labels_N in labelled_batches(images, preprocessing, batch_size):
         logits_NK = network(preprocessing.normalize(pixels_NCHW.to(device)))
-        if int(labels_N.max()) >= logits_NK.shape[1]:
-            raise ConfigError(
-                f"{images.name} has label {int(labels_N.max())}, and the network {logits_NK.shape[1]} classes"
-            )
+        check_labels(images, labels_N, logits_NK.shape[1])
         right += int((logits_NK.argmax(1).cpu() == labels_N).sum())
         seen += len(labels_N)
-    if not seen:
-        raise ConfigError(f"{images.name} holds no images")
     return right / seen
 
 
+def check_labels(images: EvalSet, labels_N: Tensor, num_classes: int) -> None:
+    """Refuse labels that the network has no class for."""
+    if int(labels_N.max()) >= num_classes:
+        raise ConfigError(f"{images.name} has label {int(labels_N.max())}, and the network {num_classes} classes")
+
+
 def labelled_batches(images: EvalSet, preprocessing: Preprocessing, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """uint8 (N, C, H, W), fitted to the network's image size, and labels (N,); the last batch may be smaller."""
+    """uint8 (N, C, H, W), fitted to the network's image size, and labels (N,); the last batch may be smaller.
+
+    Raises:
+        ConfigError: there are no images.
+    """
     pixels: list[Tensor] = []
     labels: list[int] = []
+    empty = True
     for image, label in images.read():
         pixels.append(to_tensor(_fit(image, preprocessing.image_size), preprocessing.channels))
         labels.append(label)
+        empty = False
         if len(pixels) == batch_size:
             yield torch.stack(pixels), torch.tensor(labels)
             pixels, labels = [], []
+    if empty:
+        raise ConfigError(f"{images.name} holds no images")
     if pixels:
         yield torch.stack(pixels), torch.tensor(labels)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ConfigError
-from .evaluation import EvalSet, labelled_batches, open_eval
+from .evaluation import EvalSet, check_labels, labelled_batches, open_eval
 from .features import Onlooker, Seen
 from .loaders import make_loader
 from .runtime import pick_device, write_text
@@ -126,11 +126,15 @@ def score_folder(
 def score(
     shards: ShardFolder, teacher: Teacher, *, verifier: Teacher | None = None, real: EvalSet | None = None
 ) -> Score:
-    """Measure a shard folder's images, and write ``score.json`` beside them."""
+    """Measure a shard folder's images, and write ``score.json`` beside them.
+
+    Raises:
+        ConfigError: the real set is empty, or has labels of other classes.
+    """
     made, seen = _measure(_stored(shards, teacher), teacher, verifier)
     measures_real = frechet = None
     if real is not None:
-        measures_real, seen_real = _measure(labelled_batches(real, teacher.preprocessing, BATCH), teacher, verifier)
+        measures_real, seen_real = _measure(_labelled(real, teacher), teacher, verifier)
         frechet = frechet_distance(seen.features, seen_real.features)
     result = Score(
         identity=shards.identity,
@@ -208,6 +212,12 @@ def _stored(shards: ShardFolder, teacher: Teacher) -> Iterator[tuple[Tensor, Ten
     device = next(teacher.network.parameters()).device
     for batch in make_loader(shards, "auto", batch_size=BATCH, shuffle=False, seed=0, device=device):
         yield batch.images, batch.targets
+
+
+def _labelled(real: EvalSet, teacher: Teacher) -> Iterator[tuple[Tensor, Tensor]]:
+    for pixels_NCHW, labels_N in labelled_batches(real, teacher.preprocessing, BATCH):
+        check_labels(real, labels_N, teacher.num_classes)
+        yield pixels_NCHW, labels_N
 
 
 def _measure(
