@@ -44,7 +44,7 @@ CASES: dict[str, dict] = {
 
 
 def train_in_float64(shards: Path, out: Path, name: str) -> None:
-    new_student, find_teacher = stage._new_student, stage._find_teacher
+    new_student, find_teacher = stage._student_at_start, stage._find_teacher
     normalize, together = Preprocessing.normalize, Group.together
 
     def find_teacher_in_float64(*arguments: object, **options: object) -> object:
@@ -54,7 +54,7 @@ def train_in_float64(shards: Path, out: Path, name: str) -> None:
         return teacher
 
     with (
-        mock.patch.object(stage, "_new_student", lambda *a: (a[0].student, new_student(*a)[1].double())),
+        mock.patch.object(stage, "_student_at_start", lambda *a: (a[0].student, new_student(*a)[1].double())),
         mock.patch.object(stage, "_find_teacher", find_teacher_in_float64),
         mock.patch.object(Preprocessing, "normalize", lambda *a: normalize(*a).double()),
         mock.patch.object(Group, "together", lambda self, student, x: together(self, student, x.double())),
@@ -201,7 +201,7 @@ def test_sigterm_ends_all_and_the_same_command_goes_on(
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (["--eval", "nowhere"], "error: --eval nowhere"),  # which the first process alone notices
+        (["--eval", "nowhere"], "error: nowhere: no such folder"),  # which the first process alone notices
         (["--lr", 1e30, "--warmup-epochs", 0], "error: the training loss became NaN"),
     ],
 )
