@@ -7,6 +7,7 @@ take with the whole batch. A process alone is a group of one, and touches nothin
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import os
 import signal
@@ -126,6 +127,9 @@ def joined(place: Place, device: torch.device) -> Iterator[Group]:
                 f" {torch.cuda.device_count()}"
             )
         torch.cuda.set_device(device)
+    # Imported while there is a group, as by an optimizer's first step, this keeps hold of it. The group's threads then
+    # outlive the interpreter, and now and then abort it at its end.
+    importlib.import_module("torch._dynamo")
     if place.rank > 0:
         # torchrun sends SIGTERM to stop. Python would answer it after a wait for the others, who may be gone; there are
         # no files to close here.
