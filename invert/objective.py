@@ -3,6 +3,7 @@
     DeepDream      CE + alpha_tv R_TV + alpha_l2 R_l2
     DeepInversion  ... + alpha_feature R_feature
     ADI            ... + alpha_compete R_compete
+    ours           ... + alpha_similar R_similar
 
 Every term is a mean over images, so no weight depends on the batch size. Shapes: x (N, C, H, W), logits (N, K).
 """
@@ -50,6 +51,16 @@ def competition(teacher_NK: Tensor, student_NK: Tensor, temperature: float) -> T
     return 1 - js_N.mean() / math.log(2)
 
 
+def similarity(features_ND: Tensor, targets_N: Tensor) -> Tensor:
+    """R_similar: cosine of the features of two images of one class, averaged over all such pairs, -1 to 1.
+
+    0 where no two images are of one class.
+    """
+    unit_ND = F.normalize(at_least_float32(features_ND), dim=1)
+    alike_NN = (targets_N[:, None] == targets_N).to(unit_ND.dtype).fill_diagonal_(0)
+    return (alike_NN * (unit_ND @ unit_ND.T)).sum() / alike_NN.sum().clamp(min=1)
+
+
 class Objective:
     """The weighted sum that a recipe asks for; terms of weight 0 are not computed.
 
@@ -64,7 +75,7 @@ class Objective:
     ) -> None:
         self.recipe = recipe
         relative = recipe.statistics == "relative"
-        self.network = TappedNetwork(network, relative=relative) if recipe.alpha_feature else network
+        self.network = TappedNetwork(network, statistics=bool(recipe.alpha_feature), relative=relative)
         self.student = student if recipe.alpha_compete else None
         self.precision = precision
 
@@ -78,9 +89,7 @@ class Objective:
         """
         recipe = self.recipe
         with torch.autocast(x_NCHW.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            logits_NK, distances_L = (
-                self.network(view_NCHW) if recipe.alpha_feature else (self.network(view_NCHW), None)
-            )
+            logits_NK, distances_L, features_ND = self.network(view_NCHW)
             student_NK = self.student(view_NCHW) if self.student is not None else None
         terms: dict[str, Tensor] = {}
         if recipe.alpha_class:
@@ -89,9 +98,11 @@ class Objective:
             terms["tv"] = total_variation(x_NCHW)
         if recipe.alpha_l2:
             terms["l2"] = l2_norm(x_NCHW)
-        if distances_L is not None:
+        if recipe.alpha_feature:
             feature = distances_L.sum() + (recipe.first_bn - 1) * distances_L[0]
             terms["feature"] = feature / len(distances_L) if recipe.statistics == "relative" else feature
+        if recipe.alpha_similar:
+            terms["similar"] = similarity(features_ND, targets_N)
         if student_NK is not None:
             terms["compete"] = competition(logits_NK, student_NK, recipe.compete_temperature)
         loss = torch.stack([getattr(recipe, f"alpha_{name}") * term for name, term in terms.items()]).sum()

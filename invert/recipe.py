@@ -33,6 +33,7 @@ class Recipe:
     alpha_l2: float = setting(0.0, help="weight of the images' L2 norm")
     alpha_feature: float = setting(0.0, help="weight of the distance to the BatchNorm statistics")
     alpha_compete: float = setting(0.0, help="weight of the competition against --student")
+    alpha_similar: float = setting(0.0, help="weight of the likeness of two images of one class, in the last features")
     statistics: str = setting(
         "absolute",
         help="distances to the BatchNorm statistics: as they are, summed, or relative to the layer's own, averaged",

@@ -1,16 +1,16 @@
-"""BatchNorm taps: how far the batch's feature statistics are from those that the teacher was trained on."""
+"""Taps: how far a batch's feature statistics are from those that the teacher was trained on, and its last features."""
 
 from __future__ import annotations
 
 import copy
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..shared.features import batchnorm_layers
+from ..shared.features import batchnorm_layers, classifier
 from ..shared.precision import at_least_float32
 
 
@@ -102,33 +102,66 @@ class _Tap(nn.Module):
         return self.layer(x)  # type: ignore[no-any-return]
 
 
+class _Keep(nn.Module):
+    """Stands in the classifier's place: keeps what comes in, then lets the layer do its work."""
+
+    def __init__(self, layer: nn.Linear, features: list[Tensor]) -> None:
+        super().__init__()
+        self.layer = layer
+        self.features = features
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.features.append(x)
+        return self.layer(x)  # type: ignore[no-any-return]
+
+
+class Tapped(NamedTuple):
+    """logits_NK: the network's output. distances_L: of its L BatchNorm layers, in the order in which they ran.
+    features_ND: what its classifier got, the last linear layer; without one, the logits."""
+
+    logits_NK: Tensor
+    distances_L: Tensor
+    features_ND: Tensor
+
+
 class TappedNetwork(nn.Module):
-    """A network that also tells how far the input of each of its BatchNorm layers is from the layer's statistics.
+    """A network that also tells how far the input of each of its BatchNorm layers is from the layer's statistics, and
+    what its classifier gets.
 
     Modules in place of hooks, so that ``torch.compile`` makes one graph of it. The given network is left as it is;
     this one shares its parameters and buffers. Not to be called by two threads at once.
 
     Args:
-        network: in eval mode, with one BatchNorm layer or more that keeps running statistics.
+        network: in eval mode.
+        statistics: measure the BatchNorm layers; else there are no distances.
         relative: divide a layer's distances by the length of its running deviation and of its running variance, so
             that a wide layer, or one of large values, counts as much as another.
     """
 
-    def __init__(self, network: nn.Module, *, relative: bool = False) -> None:
+    def __init__(self, network: nn.Module, *, statistics: bool = True, relative: bool = False) -> None:
         super().__init__()
         tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
         self.network = copy.deepcopy(network, tensors)
         self._distances: list[Tensor] = []
-        taps = {id(layer): _Tap(layer, self._distances, relative=relative) for layer in batchnorm_layers(self.network)}
+        self._features: list[Tensor] = []
+        taps: dict[int, nn.Module] = {}
+        if statistics:
+            for layer in batchnorm_layers(self.network):
+                taps[id(layer)] = _Tap(layer, self._distances, relative=relative)
+        last = classifier(self.network)
+        if last is not None:
+            taps[id(last)] = _Keep(last, self._features)
         for module in list(self.network.modules()):
             for name, child in list(module.named_children()):
                 if id(child) in taps:
                     setattr(module, name, taps[id(child)])
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The network's output, and the distances of the L BatchNorm layers in the order in which they ran, (L,)."""
+    def forward(self, x: Tensor) -> Tapped:
         self._distances.clear()
-        output = self.network(x)
-        distances_L = torch.stack(self._distances)
+        self._features.clear()
+        logits = self.network(x)
+        distances = torch.stack(self._distances) if self._distances else logits.new_zeros(0)
+        features = self._features[-1].flatten(1) if self._features else logits
         self._distances.clear()
-        return output, distances_L
+        self._features.clear()
+        return Tapped(logits, distances, features)

@@ -15,6 +15,12 @@ def batchnorm_layers(network: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in layers if layer.running_mean is not None and layer.running_var is not None]
 
 
+def classifier(network: nn.Module) -> nn.Linear | None:
+    """The last linear layer, whose input are the features of an image; None if there is none."""
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    return linear[-1] if linear else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """features: what the classifier, the last linear layer, gets, (N, D); without one, the logits. logits: (N, K).
@@ -45,9 +51,9 @@ class Onlooker:
         layers = batchnorm_layers(network)
         self._moments = [_Moments(layer) for layer in layers]
         self._hooks = [layer.register_forward_pre_hook(m) for layer, m in zip(layers, self._moments, strict=True)]
-        linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-        if linear:
-            self._hooks.append(linear[-1].register_forward_pre_hook(self._keep))
+        last = classifier(network)
+        if last is not None:
+            self._hooks.append(last.register_forward_pre_hook(self._keep))
 
     def __enter__(self) -> Onlooker:
         return self

@@ -11,16 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamdistill.invert.objective import Objective, competition, l2_norm, total_variation
+from dreamdistill.invert.objective import Objective, competition, l2_norm, similarity, total_variation
 from dreamdistill.invert.recipe import Recipe
 from dreamdistill.invert.statistics import TappedNetwork, statistics_distance
-from dreamdistill.shared.features import batchnorm_layers
+from dreamdistill.shared.features import batchnorm_layers, classifier
 from dreamdistill.shared.networks import NETWORKS
 from dreamdistill.shared.teachers import load_teacher
 
 GOLDEN = Path(__file__).with_name("golden_objective.json")
 ALL_TERMS = Recipe(
-    steps=(1,), alpha_class=0.7, alpha_tv=0.02, alpha_l2=0.03, alpha_feature=0.5, alpha_compete=0.9, first_bn=10.0
+    steps=(1,),
+    alpha_class=0.7,
+    alpha_tv=0.02,
+    alpha_l2=0.03,
+    alpha_feature=0.5,
+    alpha_compete=0.9,
+    alpha_similar=0.8,
+    first_bn=10.0,
 )
 
 
@@ -83,6 +90,18 @@ def test_its_gradient_in_any_unit() -> None:
     assert torch.autograd.gradcheck(lambda x: statistics_distance(x, mean, var, mean_unit=0.3, var_unit=7.0), (x,))
 
 
+def test_similarity_is_the_cosine_over_pairs_of_one_class() -> None:
+    features, targets = random(5, 3), [0, 1, 0, 2, 0]
+    cosines = [
+        float(np.dot(a, b) / math.sqrt((a**2).sum() * (b**2).sum()))
+        for i, a in enumerate(features.numpy())
+        for j, b in enumerate(features.numpy())
+        if i != j and targets[i] == targets[j]
+    ]
+    assert similarity(features, torch.tensor(targets)).item() == pytest.approx(np.mean(cosines), rel=1e-12)
+    assert similarity(features, torch.arange(5)).item() == 0
+
+
 def test_competition_is_one_minus_js_in_units_of_its_maximum() -> None:
     teacher, student = random(5, 10), random(5, 10, seed=1)
     p, q = (torch.softmax(z / 3, 1).numpy() for z in (teacher, student))
@@ -113,6 +132,7 @@ def test_competition_lies_between_0_and_1_and_has_a_gradient_with_1000_classes()
         lambda x: statistics_distance(x, random(2, seed=3), random(2, seed=4).abs()),
         lambda x: competition(x.flatten(1), random(2, 32, seed=5), 3.0),
         lambda x: competition(random(2, 32, seed=5), x.flatten(1), 3.0),
+        lambda x: similarity(x.flatten(1), torch.tensor([3, 3])),
     ],
 )
 def test_gradients_by_finite_differences(term) -> None:
@@ -133,7 +153,7 @@ def objective_on(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
 
 def test_the_whole_objective_is_the_weighted_sum() -> None:
     loss, terms = objective_on(random(4, 1, 8, 8))
-    weights = {"class": 0.7, "tv": 0.02, "l2": 0.03, "feature": 0.5, "compete": 0.9}
+    weights = {"class": 0.7, "tv": 0.02, "l2": 0.03, "feature": 0.5, "compete": 0.9, "similar": 0.8}
     assert terms.keys() == weights.keys()
     assert loss.item() == pytest.approx(sum(weights[name] * term.item() for name, term in terms.items()), rel=1e-12)
 
@@ -177,8 +197,9 @@ def test_taps_measure_every_batchnorm_and_leave_the_network_as_it_is() -> None:
     expected = network(x)
     for handle in handles:
         handle.remove()
-    output, distances_L = TappedNetwork(network)(x)
+    output, distances_L, features_ND = TappedNetwork(network)(x)
     assert torch.equal(output, expected)
+    assert torch.equal(classifier(network)(features_ND), expected)  # type: ignore[misc]
     assert [id(module) for module in network.modules()] == before
     assert distances_L.tolist() == pytest.approx(
         [
@@ -197,9 +218,17 @@ def test_a_tapped_network_shares_its_weights() -> None:
 def test_taps_see_timm_batchnorms_that_hold_an_activation() -> None:
     timm = pytest.importorskip("timm")
     network = timm.create_model("efficientnet_lite0", pretrained=False).eval()
-    _, distances_L = TappedNetwork(network)(torch.randn(2, 3, 64, 64))
+    _, distances_L, features_ND = TappedNetwork(network)(torch.randn(2, 3, 64, 64))
     assert distances_L.shape == (49,)
+    assert features_ND.shape == (2, 1280)
     assert (distances_L > 0).all()
+
+
+def test_without_a_classifier_the_features_are_the_logits() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 8), torch.nn.Flatten()).eval()
+    tapped = TappedNetwork(network)(random(3, 1, 8, 8).float())
+    assert torch.equal(tapped.features_ND, tapped.logits_NK)
+    assert tapped.distances_L.shape == (0,)
 
 
 def test_a_distance_of_nothing_has_no_gradient() -> None:

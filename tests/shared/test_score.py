@@ -54,7 +54,7 @@ def test_statistics_of_a_set_do_not_depend_on_its_batches() -> None:
             for batch in images.split(size):
                 looker.show(batch)
         seen.append(looker.seen())
-    logits, distances = TappedNetwork(teacher.network)(images)
+    logits, distances, _ = TappedNetwork(teacher.network)(images)
     whole, parts = seen
     assert whole.statistics_distance == pytest.approx(float(distances.sum()), rel=1e-5)
     assert parts.statistics_distance == pytest.approx(whole.statistics_distance, rel=1e-6)
