@@ -10,7 +10,11 @@ from ..shared.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """Knowledge distillation by SGD with Nesterov momentum and a cosine schedule."""
+    """Knowledge distillation by SGD with Nesterov momentum and a cosine schedule.
+
+    By default images are cropped and mixed hard, for made images are few and easily learned by heart; the teacher
+    tells what it sees in each result (Beyer et al. 2022).
+    """
 
     epochs: int = setting(100, help="passes over the shards")
     batch_size: int = setting(128, help="images a step")
@@ -18,7 +22,7 @@ class Training:
     warmup_epochs: int = setting(2, help="epochs of linear warm-up")
     momentum: float = setting(0.9, help="Nesterov momentum")
     weight_decay: float = setting(5e-4, help="L2 penalty on the weights")
-    temperature: float = setting(3.0, help="softens both distributions; the loss is scaled by its square")
+    temperature: float = setting(4.0, help="softens both distributions; the loss is scaled by its square")
     labels: str = setting(
         "auto",
         help="soft labels: stored with the images, or the teacher's for the very crop; auto: teacher if it loads",
@@ -26,12 +30,12 @@ class Training:
     )
     crop: str = setting(
         "auto",
-        help="pad: shift by up to an eighth; resized: random area; auto: pad up to 64 px, then resized",
-        choices=("auto", "pad", "resized", "none"),
+        help="resized: random area; pad: shift by up to an eighth; auto: resized, or pad where labels are stored",
+        choices=("auto", "resized", "pad", "none"),
     )
-    min_area: float = setting(0.08, help="smallest share of the image that a resized crop keeps")
+    min_area: float = setting(0.5, help="smallest share of the image that a resized crop keeps")
     flip: bool = setting(True, help="mirror images at random; not for digits and letters")
-    mixup: float = setting(0.0, help="mixup's alpha; 0 is off")
+    mixup: float = setting(4.0, help="mixup's alpha: the higher, the more even are the shares; 0 is off")
     loader: str = setting("auto", help="auto: DALI if installed", choices=("auto", "dali", "webdataset"))
 
     def __post_init__(self) -> None:

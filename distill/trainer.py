@@ -32,7 +32,6 @@ Forward = Callable[
     [Tensor, Rows], Tensor
 ]  # the student's: rows of a batch (N, C, H, W), which they are -> logits (N, K)
 PAD_SHARE = 8  # the shift is up to a side / 8: 4 pixels of 32, as CIFAR recipes have it
-RESIZED_ABOVE = 64  # pixels; smaller images are shifted, not rescaled, by ``--crop auto``
 
 
 def train(
@@ -134,7 +133,7 @@ def _views(
     x_NCHW, rows = preprocessing.normalize(batch.images), batch.rows
     crop = training.crop
     if crop == "auto":
-        crop = "resized" if preprocessing.image_size > RESIZED_ABOVE else "pad"
+        crop = "pad" if teacher is None else "resized"  # a stored label is of the whole image
     if crop == "pad":
         x_NCHW = random_shift(x_NCHW, rows, max(1, preprocessing.image_size // PAD_SHARE))
     elif crop == "resized":

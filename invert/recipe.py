@@ -98,16 +98,18 @@ RECIPES: dict[str, Recipe] = {
     "noise": Recipe(steps=(0,)),
     "cifar10-deepdream": _CIFAR10,
     "cifar10-deepinversion": _CIFAR10.changed({"alpha_feature": 10.0, "alpha_compete": 10.0}),
-    # Ours, at a tenth of the published steps. Found by tests/benchmarks/search_recipe.py, see docs/performance.md: the
-    # spectrum of natural images takes the place of the priors; views that differ from image to image, and statistics
-    # that do not drown the class, make what another network recognises, and a student learns from.
+    # Ours, at a tenth of the published steps; docs/performance.md has the evidence. The spectrum of natural images
+    # takes the place of the priors; views differ from image to image; images of one class are kept apart, or they
+    # would all show the same evidence; statistics are in each layer's own units, so that no weight is of one network.
     "natural": Recipe(
         steps=(200,),
         lr=0.2,
         schedule="cosine",
-        basis="spectrum",
-        alpha_feature=1.0,
+        alpha_feature=100.0,
+        alpha_similar=3.0,
         alpha_compete=1.0,
+        statistics="relative",
+        basis="spectrum",
         jitter=None,
         shift="window",
         flip=True,

@@ -57,11 +57,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "the batch shifted alike": {"shift": "batch"},
     "no flip": {"flip": False},
     "no shift": {"jitter": 0},
-    "statistics, weight 0.3": {"alpha_feature": 0.3},
-    "statistics, weight 3": {"alpha_feature": 3.0},
-    "statistics, weight 10": {"alpha_feature": 10.0},
-    "relative statistics, weight 30": {"statistics": "relative", "alpha_feature": 30.0},
-    "relative statistics, weight 100": {"statistics": "relative", "alpha_feature": 100.0},
+    "images of a class may be alike": {"alpha_similar": 0.0},
+    "images of a class kept apart, weight 1": {"alpha_similar": 1.0},
+    "images of a class kept apart, weight 10": {"alpha_similar": 10.0},
+    "statistics, weight 30": {"alpha_feature": 30.0},
+    "statistics, weight 300": {"alpha_feature": 300.0},
+    "absolute statistics, weight 1": {"statistics": "absolute", "alpha_feature": 1.0},
     "learning rate 0.05": {"lr": 0.05},
     "learning rate 0.1": {"lr": 0.1},
     "learning rate 0.4": {"lr": 0.4},
@@ -97,7 +98,11 @@ def one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]
             shards=shards,
             student=arguments.student,
             training=Training(
-                epochs=arguments.epochs, flip=arguments.flip, mixup=arguments.mixup, temperature=arguments.temperature
+                epochs=arguments.epochs,
+                flip=arguments.flip,
+                crop=arguments.crop,
+                mixup=arguments.mixup,
+                temperature=arguments.temperature,
             ),
             eval=arguments.eval,
             out=folder / f"student{seed}",
@@ -117,8 +122,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=120)
-    parser.add_argument("--mixup", type=float, default=1.0)
-    parser.add_argument("--temperature", type=float, default=4.0)
+    parser.add_argument("--crop", default=Training().crop)
+    parser.add_argument("--mixup", type=float, default=Training().mixup)
+    parser.add_argument("--temperature", type=float, default=Training().temperature)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--group", choices=GROUPS, default="natural")

@@ -1,7 +1,7 @@
 """Table 1 of DeepInversion (Yin et al. 2020) on a teacher of yours: what a student learns from each kind of images.
 
     python tests/benchmarks/table_cifar10.py --teacher digits_cnn --student digits_cnn_small --budget small \
-        --real digits:train --eval digits --no-flip --jitter 1 --name digits
+        --real digits:train --eval digits --no-flip --jitter 1 --crop pad --mixup 0 --name digits
     python tests/benchmarks/table_cifar10.py --teacher cifar_resnet20 --weights FILE --student cifar_resnet20 \
         --budget small --real TRAIN.tar --eval TEST.tar --name cifar10-jpeg
 
@@ -228,6 +228,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="in place of the budget's")
     parser.add_argument("--jitter", type=int, help="of every recipe, in place of its own: 8x8 images take 1")
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="not for digits")
+    parser.add_argument("--crop", default=Training().crop, help="of all students, as for di-distill")
+    parser.add_argument("--mixup", type=float, default=Training().mixup, help="of all students")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="print the result on stdout")
     asked = parser.parse_args()
@@ -240,7 +242,7 @@ def main() -> None:
         budget=budget,
         teacher=teacher,
         student=asked.student,
-        training=Training(epochs=budget.epochs, flip=asked.flip, mixup=1.0, temperature=4.0),
+        training=Training(epochs=budget.epochs, flip=asked.flip, crop=asked.crop, mixup=asked.mixup),
         changes={} if asked.jitter is None else {"jitter": asked.jitter},
         real=asked.real,
         eval=asked.eval,

@@ -134,7 +134,7 @@ class Search:
             DistillConfig(
                 shards=out / "images",
                 student=asked.student,
-                training=Training(epochs=epochs, mixup=1.0, temperature=4.0, flip=asked.flip),
+                training=Training(epochs=epochs, flip=asked.flip),
                 eval=asked.eval,
                 out=out / "student",
             )

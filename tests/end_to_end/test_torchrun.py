@@ -29,7 +29,7 @@ WaitFor = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
 
 BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
 PATIENCE = 120  # seconds, on a machine that is busy with other things
-SMALL = ["--student", "digits_cnn_small", "--batch-size", 12, "--loader", "webdataset", "--json"]
+SMALL = ["--student", "digits_cnn_small", "--batch-size", 12, "--loader", "webdataset", "--mixup", 0, "--json"]
 EPOCHS = 40  # enough to be disturbed in, on a fast machine too
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="torchrun's gloo, and signals, are those of POSIX")
 
@@ -59,7 +59,7 @@ def train_in_float64(shards: Path, out: Path, name: str) -> None:
         mock.patch.object(Preprocessing, "normalize", lambda *a: normalize(*a).double()),
         mock.patch.object(Group, "together", lambda self, student, x: together(self, student, x.double())),
     ):
-        settings = {"epochs": 2, **CASES[name]}
+        settings = {"epochs": 2, "mixup": 0.0, **CASES[name]}
         if not dali_is_installed():
             settings["loader"] = "webdataset"
         stage.run(
