@@ -75,6 +75,14 @@ def test_the_student_learns_from_either_kind_of_labels(shards: Path, tmp_path: P
     assert load_teacher(str(tmp_path / "s")).num_classes == 10
 
 
+@pytest.mark.parametrize(("labels", "crop"), [("stored", "pad"), ("teacher", "resized")])
+def test_crops_go_by_what_the_label_is_of(shards: Path, tmp_path: Path, labels: str, crop: str) -> None:
+    for name in ("auto", crop):
+        run(config(shards, tmp_path / name, labels=labels, crop=name, epochs=2))
+    of_auto, of_crop = ((tmp_path / name / "model.json").read_text() for name in ("auto", crop))
+    assert json.loads(of_auto)["sha256"] == json.loads(of_crop)["sha256"]
+
+
 def test_golden_losses(shards: Path, tmp_path: Path) -> None:
     """A seeded run keeps its losses: a refactoring that changes them changed the training."""
     run(config(shards, tmp_path / "s", temperature=3.0, crop="pad", mixup=0.0))
