@@ -19,7 +19,7 @@ class Training:
     epochs: int = setting(100, help="passes over the shards")
     batch_size: int = setting(128, help="images a step")
     lr: float = setting(0.1, help="learning rate at its highest")
-    warmup_epochs: int = setting(2, help="epochs of linear warm-up")
+    warmup_epochs: int = setting(8, help="epochs of linear warm-up")
     momentum: float = setting(0.9, help="Nesterov momentum")
     weight_decay: float = setting(5e-4, help="L2 penalty on the weights")
     temperature: float = setting(4.0, help="softens both distributions; the loss is scaled by its square")
