@@ -48,7 +48,7 @@ def random_resized_crop(x_NCHW: Tensor, rows: Rows, min_area: float, *, generato
     left, top = (1 - width) * (2 * draw[2] - 1), (1 - height) * (2 * draw[3] - 1)  # centres, in [-1, 1]
     zero = torch.zeros_like(width)
     theta = torch.stack([torch.stack([width, zero, left], 1), torch.stack([zero, height, top], 1)], 1)
-    grid = F.affine_grid(theta, list(x_NCHW.shape), align_corners=False)
+    grid = F.affine_grid(theta.to(x_NCHW.dtype), list(x_NCHW.shape), align_corners=False)
     return F.grid_sample(x_NCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
