@@ -66,7 +66,7 @@ def test_a_run_of_two_workers_from_before_its_start_to_its_end(tmp_path: Path) -
     for key in ("shards", "images"):
         found = [look[key] for look in looks]
         assert found == sorted(found)
-        assert len(set(found)) > 3, "it was seen on its way"
+        assert set(found) - {0, found[-1]}, "it was seen on its way"
     last = looks[-1]
     assert (last["shards"], last["shards_planned"], last["images"], last["images_planned"]) == (12, 12, 48, 48)
     assert (last["failed"], last["failures"], last["seconds_left"]) == (0, [], 0)
