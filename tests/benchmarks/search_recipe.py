@@ -19,9 +19,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from students import add_options, training
+
 from dreamdistill.distill import stage as distill
 from dreamdistill.distill.config import DistillConfig
-from dreamdistill.distill.recipe import Training
 from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.shared.runtime import write_text
@@ -97,13 +98,7 @@ def one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]
         DistillConfig(
             shards=shards,
             student=arguments.student,
-            training=Training(
-                epochs=arguments.epochs,
-                flip=arguments.flip,
-                crop=arguments.crop,
-                mixup=arguments.mixup,
-                temperature=arguments.temperature,
-            ),
+            training=training(arguments),
             eval=arguments.eval,
             out=folder / f"student{seed}",
             seed=seed,
@@ -115,22 +110,14 @@ def one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--teacher", required=True)
-    parser.add_argument("--weights")
-    parser.add_argument("--student", required=True)
-    parser.add_argument("--eval", required=True)
+    add_options(parser, epochs=120)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--epochs", type=int, default=120)
-    parser.add_argument("--crop", default=Training().crop)
-    parser.add_argument("--mixup", type=float, default=Training().mixup)
-    parser.add_argument("--temperature", type=float, default=Training().temperature)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--group", choices=GROUPS, default="natural")
     parser.add_argument("--only", action="append", help="one candidate of the group; may be given again")
     parser.add_argument("--one-set", action="store_true")
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

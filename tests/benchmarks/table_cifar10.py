@@ -19,17 +19,15 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import platform
 import statistics
 import sys
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
 from given_shards import is_there, real_images, write_given
 from PIL import Image
+from students import RESULTS, add_options, measured_on, training
 
 from dreamdistill.distill import stage as distill
 from dreamdistill.distill.config import DistillConfig
@@ -38,7 +36,7 @@ from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.shared.evaluation import open_eval, top1
 from dreamdistill.shared.gallery import contact_sheet
-from dreamdistill.shared.runtime import cpu_count, pick_device, write_bytes, write_text
+from dreamdistill.shared.runtime import pick_device, write_bytes, write_text
 from dreamdistill.shared.shards import ShardFolder
 from dreamdistill.shared.teachers import Teacher, load_teacher
 
@@ -50,7 +48,6 @@ RECIPES = {
     "adi": "cifar10-deepinversion",
     "ours": "natural",
 }
-ROOT = Path(__file__).parents[2]
 PICTURED = 10  # images a row
 
 
@@ -165,15 +162,6 @@ def summary(method: str, budget: Budget, found: list[dict[str, float]]) -> dict[
     }
 
 
-def hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{cpu_count()} cores of {model}"
-
-
 def markdown(result: dict[str, Any]) -> str:
     lines = [
         f"# {result['teacher']} to {result['student']}, {result['data']}, budget {result['budget']}",
@@ -211,25 +199,18 @@ def picture(table: Table, methods: list[str]) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--teacher", required=True)
-    parser.add_argument("--weights")
-    parser.add_argument("--student", required=True)
+    add_options(parser, epochs=None)
     parser.add_argument("--budget", choices=BUDGETS, default="small")
-    parser.add_argument("--eval", required=True, help="test images, as for di-distill --eval")
     parser.add_argument("--real", help="training images of the last row, as for --eval; without them there is none")
     parser.add_argument("--data", help="what the table calls the test images [default: --eval]")
     parser.add_argument("--name", help="of the results [default: TEACHER-STUDENT-BUDGET]")
     parser.add_argument("--methods", default=",".join(METHODS), help="rows, separated by commas")
     parser.add_argument("--out", type=Path, default=Path("runs/table"), help="images and students go to OUT/NAME")
-    parser.add_argument("--results", type=Path, default=ROOT / "docs/results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--images", type=int, help="in place of the budget's")
     parser.add_argument("--steps", type=int, help="of the published recipes, in place of the budget's")
-    parser.add_argument("--epochs", type=int, help="in place of the budget's")
     parser.add_argument("--seeds", type=int, help="in place of the budget's")
     parser.add_argument("--jitter", type=int, help="of every recipe, in place of its own: 8x8 images take 1")
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="not for digits")
-    parser.add_argument("--crop", default=Training().crop, help="of all students, as for di-distill")
-    parser.add_argument("--mixup", type=float, default=Training().mixup, help="of all students")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="print the result on stdout")
     asked = parser.parse_args()
@@ -242,8 +223,8 @@ def main() -> None:
         budget=budget,
         teacher=teacher,
         student=asked.student,
-        training=Training(epochs=budget.epochs, flip=asked.flip, crop=asked.crop, mixup=asked.mixup),
-        changes={} if asked.jitter is None else {"jitter": asked.jitter},
+        training=training(asked, epochs=budget.epochs),
+        changes=({} if asked.jitter is None else {"jitter": asked.jitter}) | ({} if asked.flip else {"flip": False}),
         real=asked.real,
         eval=asked.eval,
         out=asked.out / name,
@@ -263,11 +244,9 @@ def main() -> None:
                 "teacher_top1": measured,
                 "student": asked.student,
                 "data": asked.data or Path(asked.eval).name,
-                "hardware": hardware(pick_device(asked.device)),
                 "budget": asked.budget,
-                "date": datetime.now(tz=timezone.utc).date().isoformat(),
                 "command": " ".join(["python tests/benchmarks/table_cifar10.py", *_named(sys.argv[1:])]),
-                "torch": torch.__version__,
+                **measured_on(pick_device(asked.device)),
                 "rows": [summary(m, budget, found[m]) for m in methods if m in found],
             }
             write_text(asked.results / f"{name}.json", json.dumps(result, indent=1) + "\n")

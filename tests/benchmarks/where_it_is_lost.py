@@ -24,18 +24,16 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
 from given_shards import is_there, real_images, write_given
-from table_cifar10 import ROOT, hardware
+from students import RESULTS, add_options, measured_on, training
 from torch import Tensor
 
 from dreamdistill.distill import stage as distill
 from dreamdistill.distill.config import DistillConfig
-from dreamdistill.distill.recipe import Training
 from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.objective import Objective
@@ -134,7 +132,7 @@ class Search:
             DistillConfig(
                 shards=out / "images",
                 student=asked.student,
-                training=Training(epochs=epochs, flip=asked.flip),
+                training=training(asked, epochs=epochs),
                 eval=asked.eval,
                 out=out / "student",
             )
@@ -165,10 +163,7 @@ class Search:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--teacher", required=True)
-    parser.add_argument("--weights")
-    parser.add_argument("--student", required=True)
-    parser.add_argument("--eval", required=True, help="test images, as for di-distill --eval")
+    add_options(parser, epochs=120)
     parser.add_argument("--real", required=True, help="training images, as for --eval")
     parser.add_argument("--other", help="natural images of other things; without them that set is left out")
     parser.add_argument("--verifier", help="as for di-shards score")
@@ -176,10 +171,8 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="of the results")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--out", type=Path, default=Path("runs/where_it_is_lost"))
-    parser.add_argument("--results", type=Path, default=ROOT / "docs/results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--epochs", type=int, default=120)
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="not for digits")
     asked = parser.parse_args()
     search = Search(asked=asked, teacher=load_teacher(asked.teacher, weights=asked.weights))
     asked.results.mkdir(parents=True, exist_ok=True)
@@ -195,8 +188,7 @@ def main() -> None:
                 "images": asked.images,
                 "epochs": asked.epochs,
                 "seeds": 1,
-                "hardware": hardware(pick_device("auto")),
-                "date": datetime.now(tz=timezone.utc).date().isoformat(),
+                **measured_on(pick_device("auto")),
                 "rows": rows,
             }
             write_text(asked.results / f"{asked.name}.json", json.dumps(result, indent=1) + "\n")

@@ -45,7 +45,7 @@ def fail(folder: Path, number: int) -> None:
 def test_a_run_of_two_workers_from_before_its_start_to_its_end(tmp_path: Path) -> None:
     out = tmp_path / "shards"
     watching = [BIN / "di-shards", "show", out, "--watch", "--every", "0.1", "--json"]
-    options = ["--images", "48", "--shard-size", "4", "--steps", "40", "--workers", "2", "--out", out]
+    options = ["--images", "48", "--shard-size", "4", "--steps", "200", "--workers", "2", "--out", out]
     with subprocess.Popen(watching, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
         try:
             assert watch.stdout is not None
@@ -66,7 +66,7 @@ def test_a_run_of_two_workers_from_before_its_start_to_its_end(tmp_path: Path) -
     for key in ("shards", "images"):
         found = [look[key] for look in looks]
         assert found == sorted(found)
-        assert set(found) - {0, found[-1]}, "it was seen on its way"
+        assert len(set(found)) > 3, "it was seen on its way"
     last = looks[-1]
     assert (last["shards"], last["shards_planned"], last["images"], last["images_planned"]) == (12, 12, 48, 48)
     assert (last["failed"], last["failures"], last["seconds_left"]) == (0, [], 0)
