@@ -17,8 +17,8 @@ class Training:
     """
 
     epochs: int = setting(100, help="passes over the shards")
-    batch_size: int = setting(128, help="images a step")
-    lr: float = setting(0.1, help="learning rate at its highest")
+    batch_size: int = setting(32, help="images a step: small ones, for few images make few steps")
+    lr: float = setting(0.03, help="learning rate at its highest; more for larger batches")
     warmup_epochs: int = setting(8, help="epochs of linear warm-up")
     momentum: float = setting(0.9, help="Nesterov momentum")
     weight_decay: float = setting(5e-4, help="L2 penalty on the weights")

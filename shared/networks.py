@@ -21,6 +21,16 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
 
 
+def he_initialize(network: nn.Module) -> None:
+    """New convolutions by He et al. 2015. torch's own are 2.4 times smaller, and smaller ones take larger steps.
+
+    What follows a BatchNorm does not change with a weight's size, so the gradient grows as the weight shrinks.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 class PadShortcut(nn.Module):
     """He et al.'s option A: every other pixel, and zeros for the channels that are new.
 
@@ -93,6 +103,7 @@ class SmallResNet(nn.Module):
             self.stages.append(f"layer{index}")
             self.add_module(f"layer{index}", nn.Sequential(*stage))
         self.linear = nn.Linear(channels, num_classes)
+        he_initialize(self)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x_NCHW)))
@@ -116,6 +127,7 @@ class SmallVGG(nn.Module):
             channels = width
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(channels, num_classes)
+        he_initialize(self)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return self.classifier(self.features(x_NCHW).mean((2, 3)))

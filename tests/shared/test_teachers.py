@@ -179,3 +179,12 @@ def test_the_real_cifar_checkpoint_fits() -> None:
 def test_architectures_name_themselves_from_anywhere(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(user_file.parent)
     assert find_architecture("mine.py:net").name == f"{user_file}:net"
+
+
+def test_new_convolutions_are_of_he_s_size() -> None:
+    preprocessing = Preprocessing(image_size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
+    for name, layer in (("cifar_resnet20", "layer3.2.conv2"), ("cifar_vgg11_bn", "features.22")):
+        _, student = new_student(name, num_classes=10, preprocessing=preprocessing, seed=0)
+        weight = student.get_submodule(layer).weight.detach()
+        outputs = weight.shape[0] * 9  # each input reaches so many
+        assert float(weight.std()) == pytest.approx((2 / outputs) ** 0.5, rel=0.02)  # 5 deviations of 37,000 numbers
