@@ -100,7 +100,7 @@ _NATURAL = Recipe(
     steps=(200,),
     lr=0.2,
     schedule="cosine",
-    alpha_feature=100.0,
+    alpha_feature=30.0,
     alpha_similar=3.0,
     alpha_compete=1.0,
     statistics="relative",
@@ -118,7 +118,15 @@ RECIPES: dict[str, Recipe] = {
     "natural": _NATURAL,
     # Half size first; smaller steps and bounds, since fine detail comes out too strong at this size.
     "natural-large": _NATURAL.changed(
-        {"steps": (100, 30), "scales": (0.5, 1.0), "batch_size": 84, "lr": 0.1, "alpha_tv": 0.003, "clip": True}
+        {
+            "steps": (100, 30),
+            "scales": (0.5, 1.0),
+            "batch_size": 84,
+            "lr": 0.1,
+            "alpha_tv": 0.003,
+            "alpha_feature": 100.0,
+            "clip": True,
+        }
     ),
     "imagenet-deepinversion": Recipe(
         steps=(2000, 1000),
