@@ -43,7 +43,8 @@ def measured_on(device: torch.device) -> dict[str, str]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    cpu = f"{cpu_count()} cores of {model}"
+    count = cpu_count()
+    cpu = f"{count} core{'s' * (count > 1)} of {model}"
     return {
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
         "date": datetime.now(tz=timezone.utc).date().isoformat(),
