@@ -24,7 +24,7 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 def he_initialize(network: nn.Module) -> None:
     """New convolutions by He et al. 2015. torch's own are 2.4 times smaller, and smaller ones take larger steps.
 
-    What follows a BatchNorm does not change with a weight's size, so the gradient grows as the weight shrinks.
+    Ahead of a BatchNorm a weight's size changes nothing but its own gradient, which grows as the weight shrinks.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
