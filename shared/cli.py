@@ -105,16 +105,19 @@ def _score(
     print_result(found.flat(), as_json=as_json, title=str(folder))
 
 
-def _gallery(folder: Path, out: Path | None, columns: int, classes: str | None, as_json: bool, debug: bool) -> None:
+def _gallery(
+    folder: Path, out: Path | None, columns: int, side: int | None, classes: str | None, as_json: bool, debug: bool
+) -> None:
     from .gallery import write_gallery
     from .shards import ShardFolder
 
-    if columns < 1:
-        raise ConfigError("--columns must be 1 or more")
+    for name, value in (("columns", columns), ("side", side)):
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} must be 1 or more")
     chosen = coerce(Setting("classes", tuple[int, ...], None, "", ()), classes) if classes else None
     path = out or folder / "gallery.png"
-    rows, images = write_gallery(ShardFolder.open(folder), path, columns=columns, classes=chosen)
-    print_result({"gallery": str(path), "classes": rows, "images": images}, as_json=as_json, title="di-shards gallery")
+    shown, images = write_gallery(ShardFolder.open(folder), path, columns=columns, classes=chosen, side=side)
+    print_result({"gallery": str(path), "classes": shown, "images": images}, as_json=as_json, title="di-shards gallery")
 
 
 command = click.Group(
@@ -173,13 +176,16 @@ command = click.Group(
             callback=_gallery,
             params=[
                 _FOLDER,
-                click.Option(["--out"], type=click.Path(path_type=Path), help="PNG to write [FOLDER/gallery.png]"),
-                click.Option(["--columns"], type=int, default=10, show_default=True, help="images a class"),
+                click.Option(
+                    ["--out"], type=click.Path(path_type=Path), help="PNG or .jpg to write [FOLDER/gallery.png]"
+                ),
+                click.Option(["--columns"], type=int, default=10, show_default=True, help="most images of a class"),
+                click.Option(["--side"], type=int, metavar="N", help="pixels of an image's side [its own, 32 or more]"),
                 click.Option(["--classes"], help="classes to show, separated by commas [all]"),
                 json_option(),
                 debug_option(),
             ],
-            help="Write a PNG contact sheet with a row a class.",
+            help="Write a contact sheet: the first images of each class, side by side.",
         ),
     ],
 )

@@ -1,63 +1,87 @@
-"""A contact sheet of a shard folder: a row a class, and its score, if there is one, below."""
+"""A contact sheet of a shard folder: images of each class side by side, and the folder's score, if there is one."""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from .errors import ConfigError
+from .images import JPEG_QUALITY
 from .runtime import write_bytes
 from .score import Score, read_score
 from .shards import ShardFolder
 
 GAP = 2  # pixels between images
-MIN_SIDE = 32  # pixels; smaller images are enlarged by a whole factor, without smoothing
+MIN_SIDE = 32  # pixels; smaller images are enlarged by a whole factor
 
 
-def write_gallery(folder: ShardFolder, path: Path, *, columns: int, classes: tuple[int, ...] | None) -> tuple[int, int]:
-    """Write a PNG with the first ``columns`` images of each class, in the classes' order, and return (rows, images).
+def write_gallery(
+    folder: ShardFolder, path: Path, *, columns: int, classes: tuple[int, ...] | None, side: int | None = None
+) -> tuple[int, int]:
+    """Write a picture with the first ``columns`` images of each class, in the classes' order, and return how many
+    (classes, images) it shows. A class begins a row, or stands beside the one before where both fit.
 
     Args:
-        classes: rows to show; None shows every class that has images.
+        path: a JPEG where its name ends so, else a PNG.
+        classes: what to show; None shows every class that has images.
+        side: of an image, in pixels; None takes its own, enlarged to 32 or more.
 
     Raises:
         ConfigError: no image is of these classes, or the file cannot be written.
     """
-    rows: dict[int, list[Image.Image]] = {}
+    found: dict[int, list[Image.Image]] = {}
     wanted = None if classes is None else set(classes)
     for number in folder.records:
         for sample in folder.samples(number):
-            row = rows.setdefault(sample.target, []) if wanted is None or sample.target in wanted else None
-            if row is not None and len(row) < columns:
-                row.append(Image.open(io.BytesIO(sample.image)).convert("RGB"))
-    if not rows:
+            images = found.setdefault(sample.target, []) if wanted is None or sample.target in wanted else None
+            if images is not None and len(images) < columns:
+                images.append(Image.open(io.BytesIO(sample.image)).convert("RGB"))
+    if not found:
         raise ConfigError(f"{folder.path} has no images of these classes")
-    sheet = contact_sheet([rows[target] for target in sorted(rows)])
-    if found := read_score(folder):
-        sheet = _with_caption(sheet, _told(found))
+    sheet = contact_sheet(_rows([found[target] for target in sorted(found)], columns), side)
+    if score := read_score(folder):
+        sheet = _with_caption(sheet, _told(score))
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        sheet.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    else:
+        sheet.save(buffer, "PNG", optimize=True)
     try:
         write_bytes(path, buffer.getvalue())
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-    return len(rows), sum(map(len, rows.values()))
+    return len(found), sum(map(len, found.values()))
 
 
-def contact_sheet(rows: list[list[Image.Image]]) -> Image.Image:
-    """Square images of one size on white, a row of them below the other."""
-    side = rows[0][0].width
-    side *= -(-MIN_SIDE // side)
+def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], side: int | None = None) -> Image.Image:
+    """Square images of one size on white, a row of them below the other; None leaves a place free.
+
+    Args:
+        side: of an image, in pixels; None takes its own, enlarged by a whole factor to 32 or more.
+    """
+    own = next(image.width for row in rows for image in row if image is not None)
+    side = side or own * -(-MIN_SIDE // own)
+    scaling = Image.Resampling.LANCZOS if side < own else Image.Resampling.NEAREST
     width = max(len(row) for row in rows)
     sheet = Image.new("RGB", (width * (side + GAP) + GAP, len(rows) * (side + GAP) + GAP), "white")
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
-            place = (GAP + x * (side + GAP), GAP + y * (side + GAP))
-            sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), place)
+            if image is not None:
+                sheet.paste(image.resize((side, side), scaling), (GAP + x * (side + GAP), GAP + y * (side + GAP)))
     return sheet
+
+
+def _rows(classes: list[list[Image.Image]], columns: int) -> list[list[Image.Image | None]]:
+    """As many classes a row as fit, each as wide as the largest."""
+    width = max(map(len, classes))
+    blocks = [[*images, *[None] * (width - len(images))] for images in classes]
+    beside = columns // width
+    return [list(chain(*blocks[first : first + beside])) for first in range(0, len(blocks), beside)]
 
 
 def _with_caption(sheet: Image.Image, text: str) -> Image.Image:

@@ -44,6 +44,8 @@ def test_di_shards_has_its_commands() -> None:
     assert set(command.commands) == {"show", "verify", "score", "gallery"}
     shown = {parameter.opts[0] for parameter in command.commands["show"].params}
     assert shown == {"folder", "--watch", "--every", "--json", "--debug"}
+    pictured = {parameter.opts[0] for parameter in command.commands["gallery"].params}
+    assert pictured == {"folder", "--out", "--columns", "--side", "--classes", "--json", "--debug"}
     scored = {parameter.opts[0] for parameter in command.commands["score"].params}
     named = "--verifier --verifier-weights --real --teacher --weights --device"
     assert scored == {"folder", "--json", "--debug", *named.split()}

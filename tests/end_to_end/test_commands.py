@@ -157,6 +157,10 @@ def test_looking_at_shards(di: Callable, shards: Path, tmp_path: Path) -> None:
 
     with Image.open(tmp_path / "g.png") as sheet:
         assert sheet.size == (3 * 34 + 2, 10 * 34 + 2)
+    options = ["--columns", 10, "--classes", "0,1,2,3,4", "--side", 4, "--out", tmp_path / "g.jpg"]
+    assert di("di-shards", "gallery", shards, *options).code == 0
+    with Image.open(tmp_path / "g.jpg") as sheet:  # four images a class, so two classes a row
+        assert (sheet.format, sheet.size) == ("JPEG", (8 * 6 + 2, 3 * 6 + 2))
 
 
 def test_adaptive_images_compete_against_a_student(di: Callable, shards: Path, tmp_path: Path) -> None:
