@@ -226,7 +226,11 @@ def _measure(
     """The measures, and what the network saw whose features count."""
     targets: list[Tensor] = []
     with contextlib.ExitStack() as stack:
-        lookers = [(n.preprocessing, stack.enter_context(Onlooker(n.network))) for n in (teacher, verifier) if n]
+        lookers = [
+            (network.preprocessing, stack.enter_context(Onlooker(network.network, statistics=network is teacher)))
+            for network in (teacher, verifier)
+            if network
+        ]
         device = next(teacher.network.parameters()).device
         for pixels_NCHW, targets_N in batches:
             targets.append(targets_N.cpu())
