@@ -15,8 +15,9 @@ Every set has as many images, and a student from new weights by the same schedul
     natural     ours
 
 ``held_out`` is the share of further images of the same kind on which the student answers as the teacher does: low where
-a kind is hard to learn, high where it is learned but is not what test images are like. Results go to
-docs/results/NAME.json after every set; a run that was stopped goes on.
+a kind is hard to learn, high where it is learned but is not what test images are like. The rest of a row is what
+di-shards score says of the images beside the test images. Results go to docs/results/NAME.json after every set; a run
+that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class Search:
             )
         )
         score = score_folder(
-            out / "images", verifier=asked.verifier, verifier_weights=asked.verifier_weights, real=asked.real
+            out / "images", verifier=asked.verifier, verifier_weights=asked.verifier_weights, real=asked.eval
         )
         student = load_teacher(str(out / "student"))
         kept = {name: value for name, value in score.flat().items() if not name.startswith("real_")}
