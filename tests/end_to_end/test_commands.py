@@ -110,7 +110,7 @@ def test_a_compiled_run_goes_on_as_it_was_begun(di: Callable, tmp_path: Path) ->
     options += ["--out", tmp_path / "a"]
     begun = di("di-invert", *options, "--compile", "on")
     assert begun.code == 0, begun.stderr
-    assert begun.stderr.count("compiled the step for (4, 1, 8, 8) in ") == 1
+    assert begun.stderr.count("compiled the step for (4, 1, 10, 10) in ") == 1
     tars = {name: (tmp_path / "a" / name).read_bytes() for name in ("000000.tar", "000001.tar", "000002.tar")}
     (tmp_path / "a/000001.json").unlink()
     refused = di("di-invert", *options, "--compile", "off")

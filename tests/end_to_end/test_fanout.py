@@ -102,7 +102,7 @@ def teacher():
 """
 POISONED = [
     "--num-classes", 10, "--mean", 0.5, "--std", 0.5, "--image-size", 8, "--images", 32, "--shard-size", 4,
-    "--steps", 3, "--jitter", 0, "--no-flip",
+    "--recipe", "cifar10-deepinversion", "--steps", 3, "--jitter", 0,
 ]  # fmt: skip
 
 

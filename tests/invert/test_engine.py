@@ -118,7 +118,7 @@ def test_jitter_of_an_eighth_goes_with_the_size() -> None:
     assert recipe.changed({"jitter": 3}).stages(32)[0][2] == 3
 
 
-@pytest.mark.parametrize(("size", "name"), [(32, "cifar10-deepinversion"), (224, "imagenet-deepinversion")])
+@pytest.mark.parametrize(("size", "name"), [(32, "natural"), (224, "imagenet-deepinversion")])
 def test_auto_recipe_goes_by_image_size(size: int, name: str) -> None:
     assert find_recipe("auto", size)[0] == name
 
