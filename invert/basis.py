@@ -2,8 +2,8 @@
 
 Adam's steps are of one size in every coordinate. Taken in pixels, most of their energy is in high frequencies, where
 natural images have least: such images look like noise, and teach like it. Taken in the spectrum divided by the
-frequency, steps and starting noise have the spectrum of natural images, whose amplitudes fall with 1/f (Field 1987;
-Olah et al. 2017 paint networks' features so).
+amplitudes of natural images, which fall with 1/f, steps and starting noise have that spectrum (Field 1987; Olah et al.
+2017 paint networks' features so).
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ class Pixels:
 
 
 class Spectrum:
-    """The real Fourier transform, divided by amplitudes that fall with 1/f: (N, C, H, W // 2 + 1, 2).
+    """The real Fourier transform, divided by amplitudes that fall with 1/f^falloff: (N, C, H, W // 2 + 1, 2).
 
     Started from noise of that spectrum, mostly grey, of unit variance.
     """
 
-    def __init__(self, channels: int, size: int, device: torch.device) -> None:
+    def __init__(self, channels: int, size: int, device: torch.device, *, falloff: float = 1.0) -> None:
         self.channels, self.size = channels, size
         down = torch.fft.fftfreq(size, device=device)[:, None]
         right = torch.fft.rfftfreq(size, device=device)[None]
         # The mean colour has no frequency; it gets the lowest one's amplitude.
-        amplitude = 1 / (down.square() + right.square()).sqrt().clamp(min=1 / size)
+        amplitude = (down.square() + right.square()).sqrt().clamp(min=1 / size) ** -falloff
         self.amplitude_HF = amplitude / amplitude.square().mean().sqrt() * size
 
     def start(self, count: int, generator: torch.Generator) -> Tensor:
@@ -76,4 +76,8 @@ class Spectrum:
         return torch.view_as_real(torch.fft.rfft2(x_NCHW) / self.amplitude_HF).contiguous()
 
 
-BASES: dict[str, type[Pixels] | type[Spectrum]] = {"pixels": Pixels, "spectrum": Spectrum}
+def make_basis(name: str, channels: int, size: int, device: torch.device, *, falloff: float) -> Basis:
+    """The basis of a recipe: ``pixels``, or ``spectrum`` with amplitudes of 1/f^falloff."""
+    if name == "pixels":
+        return Pixels(channels, size, device)
+    return Spectrum(channels, size, device, falloff=falloff)

@@ -18,7 +18,7 @@ from ..shared.loaders import Rows
 from ..shared.runtime import derive_seed, generator
 from ..shared.schedules import lr_factor
 from ..shared.teachers import Teacher, count_outputs
-from .basis import BASES, Basis
+from .basis import Basis, make_basis
 from .execution import EAGER, Execution, Log, compiled
 from .objective import Objective
 from .recipe import Recipe
@@ -92,7 +92,7 @@ class Engine:
         for steps, size, jitter in stages:
             margin = jitter if self.recipe.shift == "window" else 0
             canvas = size + 2 * margin
-            basis = BASES[self.recipe.basis](self.teacher.preprocessing.channels, canvas, self.device)
+            basis = self._basis(canvas)
             moved = basis.start(len(targets_N), draw) if x is None else basis.coordinates(_resized(x, canvas))
             moved.requires_grad_()
             optimizer = torch.optim.Adam([moved], lr=self.recipe.lr, betas=self.recipe.betas, fused=True)  # type: ignore[arg-type]
@@ -118,6 +118,10 @@ class Engine:
         if not bool(x.isfinite().all()):
             raise DivergedError(f"the images became NaN or infinite by step {done}")
         return Synthesis(x=x, losses=losses)
+
+    def _basis(self, size: int) -> Basis:
+        channels = self.teacher.preprocessing.channels
+        return make_basis(self.recipe.basis, channels, size, self.device, falloff=self.recipe.falloff)
 
     def _lr_factor(self, step: int, steps: int) -> float:
         return lr_factor(step, steps, warmup=self.recipe.warmup, cosine=self.recipe.schedule == "cosine")

@@ -46,6 +46,7 @@ class Recipe:
         help="what Adam moves: pixels, or their spectrum, scaled as that of natural images",
         choices=("pixels", "spectrum"),
     )
+    falloff: float = setting(1.0, help="of the spectrum's amplitudes: 1/f to this power")
     jitter: int | None = setting(
         0, help="largest shift before each step, in pixels at full size; auto: an eighth of it"
     )
@@ -66,6 +67,7 @@ class Recipe:
         _check(self.lr > 0, "--lr must be above 0")
         _check(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "--betas takes two numbers in [0, 1)")
         _check(self.warmup >= 0 and (self.jitter or 0) >= 0, "--warmup and --jitter must be 0 or more")
+        _check(0 <= self.falloff <= 4, "--falloff must lie between 0 and 4")
         _check(self.compete_temperature > 0, "--compete-temperature must be above 0")
         weights = {name: getattr(self, name) for name in self.__slots__ if name.startswith("alpha_")}
         for name, weight in weights.items():

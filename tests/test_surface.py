@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[1]
 ALL = "--out --seed --device --batch-size --json --config --dry-run --overwrite --debug --version"
 OPTIONS = {
     "invert.cli": f"{ALL} --teacher --weights --num-classes --mean --std --image-size --recipe --steps --scales --lr"
-    " --betas --warmup --schedule --basis --statistics --shift --alpha-class --alpha-tv --alpha-l2 --alpha-feature"
-    " --alpha-compete --alpha-similar --first-bn --compete-temperature --jitter --flip --clip --images --shard-size"
-    " --classes --format --student --append --compile --precision --workers --threads --engine --address --rank --world"
-    " --grace",
+    " --betas --warmup --schedule --basis --falloff --statistics --shift --alpha-class --alpha-tv --alpha-l2"
+    " --alpha-feature --alpha-compete --alpha-similar --first-bn --compete-temperature --jitter --flip --clip --images"
+    " --shard-size --classes --format --student --append --compile --precision --workers --threads --engine --address"
+    " --rank --world --grace",
     "distill.cli": f"{ALL} --shards --rounds --student --init --teacher --weights --epochs --lr --warmup-epochs"
     " --momentum --weight-decay --temperature --labels --crop --min-area --flip --mixup --loader --eval",
     "prune.cli": f"{ALL} --shards --ratio --steps --score-images --teacher --weights --epochs --lr --warmup-epochs"

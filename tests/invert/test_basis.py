@@ -6,25 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from dreamdistill.invert.basis import BASES, Pixels, Spectrum
+from dreamdistill.invert.basis import Pixels, Spectrum, make_basis
 from dreamdistill.invert.engine import Engine
 from dreamdistill.invert.recipe import Recipe
 from dreamdistill.shared.teachers import load_teacher
 
 CPU = torch.device("cpu")
+BASES = ["pixels", "spectrum"]
 
 
 @pytest.mark.parametrize("name", BASES)
 @pytest.mark.parametrize("size", [7, 8, 32])
 def test_there_and_back(name: str, size: int) -> None:
-    basis = BASES[name](3, size, CPU)
+    basis = make_basis(name, 3, size, CPU, falloff=1.5)
     x = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(basis.images(basis.coordinates(x)), x, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", BASES)
 def test_the_start_is_of_unit_variance_and_the_seeds(name: str) -> None:
-    basis = BASES[name](3, 32, CPU)
+    basis = make_basis(name, 3, 32, CPU, falloff=1.5)
     first, again, other = (basis.start(64, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -34,17 +35,18 @@ def test_the_start_is_of_unit_variance_and_the_seeds(name: str) -> None:
     assert x.mean() == pytest.approx(0, abs=0.02)
 
 
-def test_amplitudes_fall_with_the_frequency() -> None:
+@pytest.mark.parametrize("falloff", [1.0, 1.5])
+def test_amplitudes_fall_with_the_frequency(falloff: float) -> None:
     """Against numpy in float64: the mean amplitude at each frequency, and what one step in each coordinate does."""
-    basis = Spectrum(1, 32, CPU)
+    basis = Spectrum(1, 32, CPU, falloff=falloff)
     x = basis.images(basis.start(512, torch.Generator().manual_seed(0))).double().numpy()[:, 0]
     amplitude = np.abs(np.fft.rfft2(x)).mean(0)
     frequency = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)[None])
     inner = (frequency > 0) & (np.fft.rfftfreq(32)[None] > 0) & (np.fft.rfftfreq(32)[None] < 0.5)
     slope = np.polyfit(np.log(frequency[inner]), np.log(amplitude[inner]), 1)[0]
-    assert slope == pytest.approx(-1, abs=0.05)
+    assert slope == pytest.approx(-falloff, abs=0.05)
     low, high = (np.abs(_moved_by_one(basis, *place)).max() for place in ((1, 1), (10, 10)))
-    assert low / high == pytest.approx(10, rel=0.01)
+    assert low / high == pytest.approx(10**falloff, rel=0.01)
 
 
 def _moved_by_one(basis: Spectrum, row: int, column: int) -> np.ndarray:
