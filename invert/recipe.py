@@ -118,13 +118,14 @@ RECIPES: dict[str, Recipe] = {
     "cifar10-deepdream": _CIFAR10,
     "cifar10-deepinversion": _CIFAR10.changed({"alpha_feature": 10.0, "alpha_compete": 10.0}),
     "natural": _NATURAL,
-    # Half size first; smaller steps and bounds, since fine detail comes out too strong at this size.
+    # Half size first. A steeper spectrum, smaller steps and bounds: fine detail comes out too strong at this size.
     "natural-large": _NATURAL.changed(
         {
             "steps": (100, 30),
             "scales": (0.5, 1.0),
             "batch_size": 84,
             "lr": 0.1,
+            "falloff": 1.5,
             "alpha_tv": 0.003,
             "alpha_feature": 100.0,
             "clip": True,
