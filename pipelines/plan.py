@@ -165,7 +165,8 @@ class _Stages:
             if taken := own & {str(key) for key in options[section]}:
                 raise ConfigError(f"{min(taken)!r} of {where} is set by adapt itself: leave it out")
         folder = str(self.out / name)
-        self._add(f"{name}_1", "invert", {**invert, "out": folder})
+        alone = {key: value for key, value in invert.items() if str(key).replace("-", "_") != "alpha_compete"}
+        self._add(f"{name}_1", "invert", {**alone, "out": folder})
         for number in range(1, rounds):
             student, before = f"{name}_student_{number}", f"{name}_student_{number - 1}"
             # The first may be of another architecture than the teacher; the others go on with it.

@@ -24,7 +24,7 @@ FILE = {
         "dreams": {
             "stage": "adapt",
             "rounds": 3,
-            "invert": {"teacher": "digits_cnn", "images": 20, "shard_size": 10, "steps": 4},
+            "invert": {"teacher": "digits_cnn", "images": 20, "shard_size": 10, "steps": 4, "alpha_compete": 2},
             "distill": {"student": "digits_cnn_small", "epochs": 8, "flip": False},
         },
         "student": {

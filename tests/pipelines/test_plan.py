@@ -45,6 +45,13 @@ def test_adapt_is_rounds_and_students_in_turn(tmp_path: Path) -> None:
     assert pipeline.shard_folders == [out / "dreams"]
 
 
+@pytest.mark.parametrize("name", ["alpha_compete", "alpha-compete"])
+def test_the_first_round_of_an_adapt_has_none_to_compete_against(tmp_path: Path, name: str) -> None:
+    pipeline = load(tmp_path, {"dreams": {**ADAPT, "invert": {**INVERT, name: 5}}})
+    weights = [stage.config.changes.get("alpha_compete") for stage in pipeline.stages if stage.kind == "invert"]
+    assert weights == [None, 5, 5]
+
+
 def test_overwriting_an_adapt_clears_its_folder_once(tmp_path: Path) -> None:
     pipeline = load(tmp_path, {"dreams": ADAPT}, overwrite=True)
     assert [stage.config.overwrite for stage in pipeline.stages] == [True, True, False, True, False]
