@@ -150,16 +150,21 @@ def fails(di: Callable[..., Result]) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def made_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two shards of 20 images of the shipped digits teacher, made once. Not to be changed: see ``shards``.
+def as_made() -> list[object]:
+    """What di-invert was told for ``made_shards``, all but ``--out``; said again, it finds nothing to do or mends.
 
     By a published recipe, so that golden runs on them outlive changes of ours.
     """
-    folder = tmp_path_factory.mktemp("made") / "shards"
     options = ["--teacher", "digits_cnn", "--recipe", "cifar10-deepinversion", "--steps", 3]
-    options += ["--images", 40, "--shard-size", 20, "--workers", 1]
+    return [*options, "--images", 40, "--shard-size", 20, "--workers", 1]
+
+
+@pytest.fixture(scope="session")
+def made_shards(tmp_path_factory: pytest.TempPathFactory, as_made: list[object]) -> Path:
+    """Two shards of 20 images of the shipped digits teacher, made once. Not to be changed: see ``shards``."""
+    folder = tmp_path_factory.mktemp("made") / "shards"
     with process_put_back():
-        assert call("di-invert", *options, "--out", folder) == 0
+        assert call("di-invert", *as_made, "--out", folder) == 0
     return folder
 
 

@@ -58,11 +58,12 @@ def test_truncated_tar(fails: Fails, shards: Path, tmp_path: Path) -> None:
     fails("di-shards", "verify", shards, code=1, says=["1 of the shards", *says])
 
 
-def test_doing_as_the_sentence_says_mends_the_shard(di: Di, shards: Path, made_shards: Path) -> None:
+def test_doing_as_the_sentence_says_mends_the_shard(
+    di: Di, shards: Path, made_shards: Path, as_made: list[object]
+) -> None:
     os.truncate(shards / "000001.tar", 512)
     (shards / "000001.json").unlink()
-    command = ["--teacher", "digits_cnn", "--images", 40, "--shard-size", 20, "--steps", 3, "--workers", 1]
-    assert di("di-invert", *command, "--out", shards)[0] == 0
+    assert di("di-invert", *as_made, "--out", shards)[0] == 0
     assert contents(shards, "*.tar") == contents(made_shards, "*.tar")
     assert di("di-shards", "verify", shards)[0] == 0
 
@@ -183,19 +184,19 @@ def test_read_only_folder(
 
 # What crashes of machines and file systems leave
 
-FORTY = ["--teacher", "digits_cnn", "--images", 40, "--shard-size", 20, "--steps", 3, "--workers", 1]  # made_shards'
 
-
-def test_a_mark_without_its_tar_and_a_tar_without_its_mark(di: Di, shards: Path, made_shards: Path) -> None:
+def test_a_mark_without_its_tar_and_a_tar_without_its_mark(
+    di: Di, shards: Path, made_shards: Path, as_made: list[object]
+) -> None:
     (shards / "000000.tar").unlink()
     (shards / "000001.json").unlink()
-    code, _, stderr = di("di-invert", *FORTY, "--out", shards)
+    code, _, stderr = di("di-invert", *as_made, "--out", shards)
     assert code == 0, stderr
     assert contents(shards, "*.tar") == contents(made_shards, "*.tar")
     assert di("di-shards", "verify", shards)[0] == 0
 
 
-def test_temporary_files_of_the_dead(di: Di, shards: Path) -> None:
+def test_temporary_files_of_the_dead(di: Di, shards: Path, as_made: list[object]) -> None:
     (shards / "000001.json").unlink()
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -206,17 +207,17 @@ def test_temporary_files_of_the_dead(di: Di, shards: Path) -> None:
         path.write_bytes(b"half a shard")
     day_before = shards.stat().st_mtime - 25 * 3600
     os.utime(old, (day_before, day_before))
-    assert di("di-invert", *FORTY, "--out", shards)[0] == 0
+    assert di("di-invert", *as_made, "--out", shards)[0] == 0
     assert temporaries(shards) == [other.name]  # node7 may still be writing it
 
 
-def test_a_clock_that_jumps_back(di: Di, shards: Path, made_shards: Path) -> None:
+def test_a_clock_that_jumps_back(di: Di, shards: Path, made_shards: Path, as_made: list[object]) -> None:
     (shards / "000001.json").unlink()
     live = shards / ".000001.tar.node7.123.tmp"
     live.write_bytes(b"half a shard")
     for path in (shards, *shards.iterdir()):  # all of it was written a year from now
         os.utime(path, (path.stat().st_mtime + 365 * 86400,) * 2)
-    assert di("di-invert", *FORTY, "--out", shards)[0] == 0
+    assert di("di-invert", *as_made, "--out", shards)[0] == 0
     assert contents(shards, "*.tar") == contents(made_shards, "*.tar")
     assert live.exists()
     live.unlink()
