@@ -121,7 +121,7 @@ RECIPES: dict[str, Recipe] = {
     # Half size first. A steeper spectrum, smaller steps and bounds: fine detail comes out too strong at this size.
     "natural-large": _NATURAL.changed(
         {
-            "steps": (100, 30),
+            "steps": (300, 90),
             "scales": (0.5, 1.0),
             "batch_size": 84,
             "lr": 0.1,
