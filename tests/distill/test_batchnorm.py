@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from dreamdistill.distill.batchnorm import GlobalBatchNorm
-from dreamdistill.shared.launch import Place
+from dreamdistill.distill.distributed import joined, torchrun_place
 from dreamdistill.shared.loaders import Rows
 
 PROCESSES, ROWS, CHANNELS = 2, 5, 3  # three rows and two
@@ -45,9 +45,14 @@ def passed(layer: nn.Module, x: Tensor, grad: Tensor) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """Of each process: compare its rows with those rows of the whole."""
-    distributed.init_process_group("gloo")
-    rows = Rows.of(ROWS, Place(rank=distributed.get_rank(), world=PROCESSES))
+    """Of each process."""
+    with joined(torchrun_place(), torch.device("cpu")) as group:
+        compare(Rows.of(ROWS, group.place))
+    print("ok")
+
+
+def compare(rows: Rows) -> None:
+    """A process's rows with those rows of the whole."""
     torch.manual_seed(0)
     # Far from 0, where a variance by the mean of squares loses its digits.
     x = 1e4 + torch.randn(ROWS, CHANNELS, 4, 4, dtype=torch.float64)
@@ -69,8 +74,6 @@ def main() -> None:
                 elif key.startswith("d"):
                     distributed.all_reduce(value)
                 torch.testing.assert_close(value, expected[key], rtol=1e-6, atol=1e-7, msg=f"{name}: {key}")
-    distributed.destroy_process_group()
-    print("ok")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="gloo by way of torchrun")
