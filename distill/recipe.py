@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from ..shared.config import setting
 from ..shared.errors import ConfigError
 
+STEPS = 8000  # of gradient descent, which small sets take many passes for
+PASSES = 100, 1000  # for any set, and for none
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """Knowledge distillation by SGD with Nesterov momentum and a cosine schedule.
 
     By default images are cropped and mixed hard, for made images are few and easily learned by heart; the teacher
-    tells what it sees in each result (Beyer et al. 2022).
+    tells what it sees in each result, so that no two passes are alike, and many of them pay (Beyer et al. 2022).
     """
 
-    epochs: int = setting(100, help="passes over the shards")
+    epochs: int | None = setting(
+        None, help="passes over the shards; auto: 8,000 steps, in 100 passes or more and 1,000 or fewer [default: auto]"
+    )
     batch_size: int = setting(32, help="images a step: small ones, for few images make few steps")
     lr: float = setting(0.03, help="learning rate at its highest; more for larger batches")
     warmup_epochs: int = setting(8, help="epochs of linear warm-up")
@@ -40,7 +45,8 @@ class Training:
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 0), ("batch_size", 2), ("warmup_epochs", 0)):
-            if getattr(self, name) < low:
+            value = getattr(self, name)
+            if value is not None and value < low:
                 raise ConfigError(f"--{name.replace('_', '-')} must be {low} or more")
         if self.lr <= 0 or self.temperature <= 0:
             raise ConfigError("--lr and --temperature must be above 0")
@@ -48,3 +54,10 @@ class Training:
             raise ConfigError("--momentum must lie in [0, 1), --weight-decay and --mixup must be 0 or more")
         if not 0 < self.min_area <= 1:
             raise ConfigError("--min-area must lie above 0 and up to 1")
+
+    def passes(self, steps: int) -> int:
+        """How many epochs to train, of so many steps each."""
+        if self.epochs is not None:
+            return self.epochs
+        fewest, most = PASSES
+        return min(most, max(fewest, -(-STEPS // steps)))

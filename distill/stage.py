@@ -90,7 +90,8 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     shards = ShardFolder.open(config.shards, rounds=config.rounds)
     teacher = _find_teacher(config, shards, device, tell=True)
     name, student = _student_at_start(config, shards)
-    steps = config.training.epochs * -(-shards.num_samples // config.training.batch_size)
+    steps = -(-shards.num_samples // config.training.batch_size)
+    epochs = config.training.passes(steps)
     preprocessing = Preprocessing.of(shards.manifest.teacher)
     x_NCHW = preprocessing.blank(max(2, config.training.batch_size // place.world), device)
     student.to(device).train()
@@ -105,10 +106,10 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     return {
         "student": name,
         "images": shards.num_samples,
-        "epochs": config.training.epochs,
-        "steps": steps,
+        "epochs": epochs,
+        "steps": epochs * steps,
         "labels": "stored" if teacher is None or config.training.labels == "stored" else "teacher",
-        "seconds": round(steps * seconds, 1),
+        "seconds": round(epochs * steps * seconds, 1),
     }
 
 

@@ -70,17 +70,18 @@ def train(
         momentum=training.momentum,
         nesterov=training.momentum > 0,
     )
-    steps, warmup = training.epochs * len(loader), training.warmup_epochs * len(loader)
+    epochs = training.passes(len(loader))
+    steps, warmup = epochs * len(loader), training.warmup_epochs * len(loader)
     scheduler = LambdaLR(optimizer, lambda step: lr_factor(step, steps, warmup=warmup))
     parts: dict[str, Any] = {"student": student, "optimizer": optimizer, "scheduler": scheduler, "loader": loader}
     if group.is_first:
         folder.begin()
     history = _restore(folder, parts, device, group)
     forward = group.together(student, preprocessing.blank(1, device))
-    with Progress(title, total=training.epochs, unit="epochs") if group.is_first else nullcontext() as bar:
+    with Progress(title, total=epochs, unit="epochs") if group.is_first else nullcontext() as bar:
         if bar is not None:
             bar.advance(len(history))
-        for epoch in range(len(history), training.epochs):
+        for epoch in range(len(history), epochs):
             begun = time.monotonic()
             torch.manual_seed(derive_seed(seed, epoch))  # so that a resumed run draws what an uninterrupted one draws
             student.train()

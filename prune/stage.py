@@ -98,13 +98,15 @@ def dry_run(config: PruneConfig) -> dict[str, Any]:
     """What :func:`run` would do: filters to remove, images to score and to train on."""
     shards, teacher = _open(config, pick_device(config.device))
     filters = num_filters(teacher.network)
+    steps = -(-shards.num_samples // config.training.batch_size)
+    epochs = config.training.passes(steps)
     return {
         "filters": filters,
         "filters_to_remove": round(filters * config.ratio),
         "scorings": config.steps,
         "images_a_scoring": min(config.score_images, shards.num_samples),
-        "epochs": config.training.epochs,
-        "training_steps": config.training.epochs * -(-shards.num_samples // config.training.batch_size),
+        "epochs": epochs,
+        "training_steps": epochs * steps,
     }
 
 

@@ -14,14 +14,13 @@ import json
 from pathlib import Path
 
 from dreamdistill.distill.config import DistillConfig
-from dreamdistill.distill.recipe import Training
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.pipelines.plan import Pipeline, Stage
 from dreamdistill.pipelines.run import run
 from dreamdistill.prune.config import PruneConfig
 
 
-def pipeline(data: Path, out: Path, *, images: int, epochs: int, seed: int) -> Pipeline:
+def pipeline(data: Path, out: Path, *, images: int, seed: int) -> Pipeline:
     """Images, a student of the same architecture, and the teacher without 30 % of its filters."""
     test = str(data / "cifar10-jpeg-test.tar.xz")
     shards = out / "dreams"
@@ -32,7 +31,7 @@ def pipeline(data: Path, out: Path, *, images: int, epochs: int, seed: int) -> P
         out=shards,
         seed=seed,
     )
-    student = DistillConfig(shards=shards, training=Training(epochs=epochs), eval=test, out=out / "student", seed=seed)
+    student = DistillConfig(shards=shards, eval=test, out=out / "student", seed=seed)
     pruned = PruneConfig(shards=shards, latency_batch=32, eval=test, out=out / "pruned", seed=seed)
     return Pipeline(
         out=out,
@@ -50,7 +49,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/cifar10-jpeg"))
     parser.add_argument("--images", type=int, default=1024)
-    parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     settings = vars(parser.parse_args())
     print(json.dumps(run(pipeline(settings.pop("data"), settings.pop("out"), **settings))))

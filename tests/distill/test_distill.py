@@ -51,6 +51,11 @@ def test_mixup_is_a_convex_mixture() -> None:
     assert torch.allclose(mixed, share * x + (1 - share) * x[partner])
 
 
+def test_small_sets_take_more_passes_up_to_a_bound() -> None:
+    assert [Training().passes(steps) for steps in (1, 8, 16, 80, 5000)] == [1000, 1000, 500, 100, 100]
+    assert Training(epochs=3).passes(16) == 3
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"batch_size": 1}, {"lr": 0.0}, {"temperature": 0.0}, {"min_area": 0.0}, {"mixup": -1.0}, {"epochs": -1}],
