@@ -20,7 +20,9 @@ class Training:
     """
 
     epochs: int | None = setting(
-        None, help="passes over the shards; auto: 8,000 steps, in 100 passes or more and 1,000 or fewer [default: auto]"
+        None,
+        help=f"passes over the shards; auto: {STEPS:,} steps, in {PASSES[0]} passes or more and {PASSES[1]:,} or fewer "
+        "[default: auto]",
     )
     batch_size: int = setting(32, help="images a step: small ones, for few images make few steps")
     lr: float = setting(0.03, help="learning rate at its highest; more for larger batches")

@@ -90,7 +90,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     shards = ShardFolder.open(config.shards, rounds=config.rounds)
     teacher = _find_teacher(config, shards, device, tell=True)
     name, student = _student_at_start(config, shards)
-    steps = -(-shards.num_samples // config.training.batch_size)
+    steps = shards.num_batches(config.training.batch_size)
     epochs = config.training.passes(steps)
     preprocessing = Preprocessing.of(shards.manifest.teacher)
     x_NCHW = preprocessing.blank(max(2, config.training.batch_size // place.world), device)

@@ -98,7 +98,7 @@ def dry_run(config: PruneConfig) -> dict[str, Any]:
     """What :func:`run` would do: filters to remove, images to score and to train on."""
     shards, teacher = _open(config, pick_device(config.device))
     filters = num_filters(teacher.network)
-    steps = -(-shards.num_samples // config.training.batch_size)
+    steps = shards.num_batches(config.training.batch_size)
     epochs = config.training.passes(steps)
     return {
         "filters": filters,

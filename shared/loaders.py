@@ -154,7 +154,7 @@ class WebDatasetLoader:
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-self.folder.num_samples // self.batch_size)
+        return self.folder.num_batches(self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         from webdataset.compat import WebDataset
@@ -227,7 +227,7 @@ class DaliLoader:
         self.iterator = self._build(checkpoint=None)
 
     def __len__(self) -> int:
-        return -(-self.folder.num_samples // self.batch_size)
+        return self.folder.num_batches(self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         for outputs in self.iterator:

@@ -142,6 +142,10 @@ class ShardFolder:
     def num_samples(self) -> int:
         return sum(record.count for record in self.records.values())
 
+    def num_batches(self, size: int) -> int:
+        """Of so many samples each; the last may be smaller."""
+        return -(-self.num_samples // size)
+
     @property
     def identity(self) -> str:
         """sha256 of what is in the folder: the teacher, the rounds, and which of their shards are whole."""
