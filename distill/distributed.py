@@ -64,13 +64,14 @@ class Group:
         distributed.all_reduce(total)
         return total / self.place.world
 
-    def together(self, student: nn.Module, example_NCHW: Tensor) -> Callable[[Tensor, Rows], Tensor]:
+    def together(self, student: nn.Module, example_NCHW: Tensor) -> Callable[[Tensor, Rows], tuple[Tensor, ...]]:
         """The student's forward, of rows of a batch; its BatchNorms take the statistics of the whole batch.
 
         After ``backward`` of a loss, each parameter's gradient is the mean over the processes. Parameters and their
         names stay the student's own; those of the first process are copied to all.
 
         Args:
+            student: returns several tensors, all of which the loss must take.
             example_NCHW: any input.
         """
         if self.place.world == 1:
@@ -88,10 +89,10 @@ class Group:
         # After its first backward it lays the gradients out anew, which changes the order of sums and their rounding.
         # With that behind it, a run that goes on from a checkpoint is, bit by bit, one that never stopped.
         student.eval()
-        parallel(example_NCHW).sum().backward()
+        torch.stack([out.sum() for out in parallel(example_NCHW)]).sum().backward()
         student.zero_grad()
 
-        def forward(x_NCHW: Tensor, rows: Rows) -> Tensor:
+        def forward(x_NCHW: Tensor, rows: Rows) -> tuple[Tensor, ...]:
             with GlobalBatchNorm() if rows.is_part else contextlib.nullcontext():
                 return parallel(x_NCHW)
 

@@ -1,4 +1,4 @@
-"""The distillation loss."""
+"""The distillation loss, and that of hints."""
 
 from __future__ import annotations
 
@@ -22,3 +22,15 @@ def distillation_loss(student_NK: Tensor, soft_labels_NK: Tensor, temperature: f
     """
     log_student = F.log_softmax(at_least_float32(student_NK) / temperature, dim=1)
     return temperature**2 * F.kl_div(log_student, soft_labels_NK, reduction="batchmean")
+
+
+def hint_loss(guess_NCHW: Tensor, hint_NCHW: Tensor, square: Tensor) -> Tensor:
+    """``mean((guess - hint)^2) / square``, so that one weight suits layers of any scale; 1 where all guesses are 0.
+
+    Args:
+        guess_NCHW: the student's.
+        hint_NCHW: the teacher's feature map.
+        square: mean square of the hints of the whole batch, a scalar.
+    """
+    missed = at_least_float32(guess_NCHW) - at_least_float32(hint_NCHW)
+    return missed.square().mean() / square.clamp_min(1e-6)  # a dead layer has nothing to tell

@@ -15,8 +15,9 @@ PASSES = 100, 1000  # for any set, and for none
 class Training:
     """Knowledge distillation by SGD with Nesterov momentum and a cosine schedule.
 
-    By default images are cropped and mixed hard, for made images are few and easily learned by heart; the teacher
-    tells what it sees in each result, so that no two passes are alike, and many of them pay (Beyer et al. 2022).
+    By default images are cropped and mixed hard, also with random shapes, for made images are few, alike, and easily
+    learned by heart; the teacher tells what it sees in each result, so that no two passes are alike, and many of them
+    pay (Beyer et al. 2022). It tells its feature maps too, which say more than its answers.
     """
 
     epochs: int | None = setting(
@@ -30,6 +31,9 @@ class Training:
     momentum: float = setting(0.9, help="Nesterov momentum")
     weight_decay: float = setting(5e-4, help="L2 penalty on the weights")
     temperature: float = setting(4.0, help="softens both distributions; the loss is scaled by its square")
+    alpha_hint: float = setting(
+        100.0, help="weight of guessing the teacher's feature maps; 0 is off, as where labels are stored"
+    )
     labels: str = setting(
         "auto",
         help="soft labels: stored with the images, or the teacher's for the very crop; auto: teacher if it loads",
@@ -43,6 +47,9 @@ class Training:
     min_area: float = setting(0.5, help="smallest share of the image that a resized crop keeps")
     flip: bool = setting(True, help="mirror images at random; not for digits and letters")
     mixup: float = setting(4.0, help="mixup's alpha: the higher, the more even are the shares; 0 is off")
+    leaves: float = setting(
+        0.3, help="share of mixup's partners that are random shapes, which the teacher labels too; 0 is off"
+    )
     loader: str = setting("auto", help="auto: DALI if installed", choices=("auto", "dali", "webdataset"))
 
     def __post_init__(self) -> None:
@@ -52,8 +59,12 @@ class Training:
                 raise ConfigError(f"--{name.replace('_', '-')} must be {low} or more")
         if self.lr <= 0 or self.temperature <= 0:
             raise ConfigError("--lr and --temperature must be above 0")
-        if not 0 <= self.momentum < 1 or self.weight_decay < 0 or self.mixup < 0:
-            raise ConfigError("--momentum must lie in [0, 1), --weight-decay and --mixup must be 0 or more")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError("--momentum must lie in [0, 1)")
+        if min(self.weight_decay, self.alpha_hint, self.mixup) < 0:
+            raise ConfigError("--weight-decay, --alpha-hint and --mixup must be 0 or more")
+        if not 0 <= self.leaves <= 1:
+            raise ConfigError("--leaves must lie in [0, 1]")
         if not 0 < self.min_area <= 1:
             raise ConfigError("--min-area must lie above 0 and up to 1")
 

@@ -21,6 +21,7 @@ from ..shared.shards import ShardFolder
 from ..shared.teachers import Preprocessing, Teacher, load_teacher, new_student, reload_teacher
 from .config import DistillConfig
 from .distributed import Group, joined, torchrun_place
+from .hints import Hinted
 from .trainer import train
 
 
@@ -94,21 +95,23 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     epochs = config.training.passes(steps)
     preprocessing = Preprocessing.of(shards.manifest.teacher)
     x_NCHW = preprocessing.blank(max(2, config.training.batch_size // place.world), device)
-    student.to(device).train()
+    asked = None if teacher is None or config.training.labels == "stored" else teacher.network
+    hinted = Hinted(student.to(device).train(), asked if config.training.alpha_hint else None, x_NCHW)
     seconds = 0.0
     for _ in range(2):  # the first warms up
         begun = time.monotonic()
-        if teacher is not None and config.training.labels != "stored":
+        if asked is not None:
             with torch.no_grad():
-                teacher.network(x_NCHW)
-        student(x_NCHW).sum().backward()
+                asked(x_NCHW)
+        torch.stack([out.sum() for out in hinted(x_NCHW)]).sum().backward()
         seconds = time.monotonic() - begun
     return {
         "student": name,
         "images": shards.num_samples,
         "epochs": epochs,
         "steps": epochs * steps,
-        "labels": "stored" if teacher is None or config.training.labels == "stored" else "teacher",
+        "labels": "stored" if asked is None else "teacher",
+        "hints": hinted.sides,
         "seconds": round(epochs * steps * seconds, 1),
     }
 
@@ -139,7 +142,7 @@ def _train_student(
             place=Place() if config.training.mixup else group.place,
         ),
         config.training,
-        teacher=None if teacher is None or config.training.labels == "stored" else teacher.network,
+        teacher=teacher.network if teacher else None,
         preprocessing=preprocessing,
         folder=folder,
         seed=config.seed,

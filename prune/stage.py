@@ -152,7 +152,7 @@ def _make(
         network,
         loader(),
         config.training,
-        teacher=None if config.training.labels == "stored" else teacher.network,
+        teacher=teacher.network,
         preprocessing=teacher.preprocessing,
         folder=folder,
         seed=config.seed,

@@ -51,7 +51,7 @@ class Preprocessing:
         return len(self.mean)
 
     def normalize(self, images_NCHW: Tensor) -> Tensor:
-        """uint8 pixels to float32 network input."""
+        """Pixels, 0 to 255 of any dtype, to float32 network input."""
         mean, std = self._columns(images_NCHW.device)
         return (images_NCHW.float() / 255 - mean) / std
 

@@ -147,6 +147,14 @@ def test_dry_runs_write_nothing(di: Callable, shards: Path, tmp_path: Path, name
     assert {path: path.stat().st_mtime_ns for path in shards.iterdir()} == before
 
 
+@pytest.mark.parametrize(("options", "hints"), [([], [8, 4]), (["--alpha-hint", 0], []), (["--labels", "stored"], [])])
+def test_a_dry_run_tells_of_which_sides_there_are_hints(
+    di: Callable, shards: Path, options: list[object], hints: list[int]
+) -> None:
+    result = di("di-distill", "--shards", shards, "--student", "digits_cnn_small", *options, "--dry-run", "--json")
+    assert json.loads(result.stdout)["hints"] == hints
+
+
 def test_looking_at_shards(di: Callable, shards: Path, tmp_path: Path) -> None:
     shown = json.loads(di("di-shards", "show", shards, "--json").stdout)
     assert (shown["images"], shown["shards"], shown["teacher"]) == (40, 2, "digits_cnn")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
-from dreamdistill.distill.distributed import Group, joined, torchrun_place
+from dreamdistill.distill.distributed import joined, torchrun_place
 from dreamdistill.distill.recipe import Training
 from dreamdistill.shared.loaders import dali_is_installed
 from dreamdistill.shared.runtime import cpu_count
@@ -45,7 +45,7 @@ CASES: dict[str, dict] = {
 
 def train_in_float64(shards: Path, out: Path, name: str) -> None:
     new_student, find_teacher = stage._student_at_start, stage._find_teacher
-    normalize, together = Preprocessing.normalize, Group.together
+    normalize = Preprocessing.normalize
 
     def find_teacher_in_float64(*arguments: object, **options: object) -> object:
         teacher = find_teacher(*arguments, **options)  # type: ignore[arg-type]
@@ -57,7 +57,6 @@ def train_in_float64(shards: Path, out: Path, name: str) -> None:
         mock.patch.object(stage, "_student_at_start", lambda *a: (a[0].student, new_student(*a)[1].double())),
         mock.patch.object(stage, "_find_teacher", find_teacher_in_float64),
         mock.patch.object(Preprocessing, "normalize", lambda *a: normalize(*a).double()),
-        mock.patch.object(Group, "together", lambda self, student, x: together(self, student, x.double())),
     ):
         settings = {"epochs": 2, "mixup": 0.0, **CASES[name]}
         if not dali_is_installed():

@@ -1,0 +1,70 @@
+"""Hints: the teacher's feature maps, which a student learns to tell beside its answers (FitNets, Romero et al. 2015).
+
+An image has one answer of K numbers, and feature maps of many more: where images are few and not quite natural, they
+say most of what the teacher knows. A network's hint of a side length is the last feature map of that side, the end of
+a stage; hints are given at the sides that teacher and student have in common, whatever their architectures.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Maps = dict[int, Tensor]  # by their side in pixels, the last of each: (N, C, side, side)
+
+
+def observe(network: nn.Module, x_NCHW: Tensor) -> tuple[Tensor, Maps]:
+    """The logits (N, K), and the last square feature map of each side above one pixel, in order of appearance."""
+    maps: Maps = {}
+
+    def keep(_module: nn.Module, _inputs: Any, out: Any) -> None:
+        if isinstance(out, Tensor) and out.ndim == 4 and out.shape[2] == out.shape[3] > 1:
+            maps[out.shape[3]] = out
+
+    with ExitStack() as hooks:
+        for module in network.modules():
+            hooks.callback(module.register_forward_hook(keep).remove)
+        return network(x_NCHW), maps
+
+
+class Hinted(nn.Module):
+    """A student that also guesses the teacher's hints, by a 1x1 convolution from its own feature map of that side.
+
+    Args:
+        student: kept as it is; the convolutions are this module's own, and of no use after the training.
+        teacher: None for a student without hints, as where labels are stored.
+        example_NCHW: any image, on the device of both.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module | None, example_NCHW: Tensor) -> None:
+        super().__init__()
+        self.student = student
+        self.guesses = nn.ModuleDict()
+        if teacher is not None:
+            for side, (own, given) in channels_in_common(student, teacher, example_NCHW).items():
+                # Normalised first: whatever the scale of the student's maps, steps of one size suit the guesses.
+                guess = nn.Sequential(nn.BatchNorm2d(own, affine=False), nn.Conv2d(own, given, 1))
+                self.guesses[str(side)] = guess.to(example_NCHW)
+
+    @property
+    def sides(self) -> list[int]:
+        return [int(side) for side in self.guesses]
+
+    def forward(self, x_NCHW: Tensor) -> tuple[Tensor, ...]:
+        """The student's logits (N, K), then a guess (N, C, side, side) for each of :attr:`sides`."""
+        if not self.guesses:
+            return (self.student(x_NCHW),)
+        logits_NK, maps = observe(self.student, x_NCHW)
+        return logits_NK, *(guess(maps[int(side)]) for side, guess in self.guesses.items())
+
+
+@torch.no_grad()
+def channels_in_common(student: nn.Module, teacher: nn.Module, example_NCHW: Tensor) -> dict[int, tuple[int, int]]:
+    """The student's and the teacher's channels at each side of which both have a feature map."""
+    was_training = student.training
+    (_, own), (_, given) = observe(student.eval(), example_NCHW), observe(teacher, example_NCHW)
+    student.train(was_training)
+    return {side: (own[side].shape[1], given[side].shape[1]) for side in given if side in own}
