@@ -32,7 +32,7 @@ class Training:
     weight_decay: float = setting(5e-4, help="L2 penalty on the weights")
     temperature: float = setting(4.0, help="softens both distributions; the loss is scaled by its square")
     alpha_hint: float = setting(
-        100.0, help="weight of guessing the teacher's feature maps; 0 is off, as where labels are stored"
+        500.0, help="weight of guessing the teacher's feature maps; 0 is off, as where labels are stored"
     )
     labels: str = setting(
         "auto",

@@ -27,6 +27,10 @@ from .hints import Hinted
 from .lessons import Lessons, autocast
 from .recipe import Training
 
+# Weights behind a BatchNorm take gradients of any size; a guess does not, so from this weight of hints on it is held to
+# the steps that it would take at it.
+GUESS_ALPHA = 30.0
+
 # Rows of a batch (N, C, H, W), which they are -> the student's logits (N, K), and its guesses of the teacher's hints
 Forward = Callable[[Tensor, Rows], tuple[Tensor, ...]]
 
@@ -65,14 +69,7 @@ def train(
         teacher = None
     torch.manual_seed(seed)  # the first weights of what guesses hints
     hinted = Hinted(student, teacher if training.alpha_hint else None, example_NCHW)
-    decayed = [p for p in hinted.parameters() if p.ndim > 1]
-    others = [p for p in hinted.parameters() if p.ndim <= 1]  # biases and BatchNorm: decay only hurts them
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=training.lr,
-        momentum=training.momentum,
-        nesterov=training.momentum > 0,
-    )
+    optimizer = _optimizer(hinted, training)
     lessons = Lessons(training=training, teacher=teacher, sides=hinted.sides, preprocessing=preprocessing, group=group)
     epochs = training.passes(len(loader))
     steps, warmup = epochs * len(loader), training.warmup_epochs * len(loader)
@@ -95,6 +92,22 @@ def train(
                 _save(folder, parts, history)
                 bar.advance(1, loss=loss, lr=optimizer.param_groups[0]["lr"])
     student.eval()
+
+
+def _optimizer(hinted: Hinted, training: Training) -> torch.optim.Optimizer:
+    decayed = [p for p in hinted.student.parameters() if p.ndim > 1]
+    others = [p for p in hinted.student.parameters() if p.ndim <= 1]  # biases and BatchNorm: decay only hurts them
+    guesses = list(hinted.guesses.parameters())
+    return torch.optim.SGD(
+        [
+            {"params": decayed, "weight_decay": training.weight_decay},
+            {"params": others},
+            {"params": guesses, "lr": training.lr * min(1.0, GUESS_ALPHA / (training.alpha_hint or 1.0))},
+        ],
+        lr=training.lr,
+        momentum=training.momentum,
+        nesterov=training.momentum > 0,
+    )
 
 
 def _one_epoch(

@@ -107,6 +107,13 @@ def test_golden_losses(shards: Path, tmp_path: Path, alpha_hint: float) -> None:
     assert all(math.isfinite(loss) for loss in losses)
 
 
+def test_hints_of_any_weight_are_learned(shards: Path, tmp_path: Path) -> None:
+    """Guesses are no BatchNorm's: steps that went by the weight would take them to infinity."""
+    run(config(shards, tmp_path / "s", alpha_hint=5000.0, epochs=12))
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "s/metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.7 * losses[0]
+
+
 def test_stored_labels_need_no_teacher(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = json.loads((shards / "manifest.json").read_text())
     manifest["teacher"]["weights"] = "/gone/away.safetensors"
