@@ -25,12 +25,12 @@ def distillation_loss(student_NK: Tensor, soft_labels_NK: Tensor, temperature: f
 
 
 def hint_loss(guess_NCHW: Tensor, hint_NCHW: Tensor, square: Tensor) -> Tensor:
-    """``mean((guess - hint)^2) / square``, so that one weight suits layers of any scale; 1 where all guesses are 0.
+    """``mean((guess - hint / sqrt(square))^2)``: one weight suits layers of any scale; 1 where all guesses are 0.
 
     Args:
-        guess_NCHW: the student's.
+        guess_NCHW: the student's, in units of the hints' size.
         hint_NCHW: the teacher's feature map.
         square: mean square of the hints of the whole batch, a scalar.
     """
-    missed = at_least_float32(guess_NCHW) - at_least_float32(hint_NCHW)
-    return missed.square().mean() / square.clamp_min(1e-6)  # a dead layer has nothing to tell
+    size = square.clamp_min(1e-6).sqrt()  # a dead layer has nothing to tell
+    return (at_least_float32(guess_NCHW) - at_least_float32(hint_NCHW) / size).square().mean()

@@ -24,9 +24,9 @@ def network(name: str) -> nn.Module:
     return NETWORKS[name].build(num_classes=10, in_channels=3).eval()
 
 
-def test_hint_loss_is_the_mean_square_that_is_missed() -> None:
+def test_hint_loss_is_the_mean_square_that_is_missed_in_units_of_the_hints() -> None:
     guess, hint = maps(0).numpy(), maps(1).numpy()
-    expected = np.mean((guess - hint) ** 2) / 2.5
+    expected = np.mean((guess - hint / np.sqrt(2.5)) ** 2)
     assert hint_loss(maps(0), maps(1), SQUARE).item() == pytest.approx(expected, rel=1e-12)
     assert hint_loss(0 * maps(1), maps(1), maps(1).square().mean()).item() == pytest.approx(1, rel=1e-12)
 
