@@ -48,7 +48,7 @@ class Training:
     flip: bool = setting(True, help="mirror images at random; not for digits and letters")
     mixup: float = setting(4.0, help="mixup's alpha: the higher, the more even are the shares; 0 is off")
     leaves: float = setting(
-        0.3, help="share of mixup's partners that are random shapes, which the teacher labels too; 0 is off"
+        0.3, help="share of mixup's partners that are random shapes; 0 is off, as where labels are stored"
     )
     loader: str = setting("auto", help="auto: DALI if installed", choices=("auto", "dali", "webdataset"))
 
