@@ -7,6 +7,7 @@ a stage; hints are given at the sides that teacher and student have in common, w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,16 +17,21 @@ from torch import Tensor, nn
 Maps = dict[int, Tensor]  # by their side in pixels, the last of each: (N, C, side, side)
 
 
-def observe(network: nn.Module, x_NCHW: Tensor) -> tuple[Tensor, Maps]:
-    """The logits (N, K), and the last square feature map of each side above one pixel, in order of appearance."""
+def observe(network: nn.Module, x_NCHW: Tensor, sides: Sequence[int] | None = None) -> tuple[Tensor, Maps]:
+    """The logits (N, K), and the last square feature map of each side above one pixel, in order of appearance.
+
+    Args:
+        sides: which, None for all; for none of them nothing is watched.
+    """
     maps: Maps = {}
 
     def keep(_module: nn.Module, _inputs: Any, out: Any) -> None:
         if isinstance(out, Tensor) and out.ndim == 4 and out.shape[2] == out.shape[3] > 1:
-            maps[out.shape[3]] = out
+            if sides is None or out.shape[3] in sides:
+                maps[out.shape[3]] = out
 
     with ExitStack() as hooks:
-        for module in network.modules():
+        for module in network.modules() if sides is None or sides else ():
             hooks.callback(module.register_forward_hook(keep).remove)
         return network(x_NCHW), maps
 
@@ -55,9 +61,7 @@ class Hinted(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> tuple[Tensor, ...]:
         """The student's logits (N, K), then a guess (N, C, side, side) for each of :attr:`sides`."""
-        if not self.guesses:
-            return (self.student(x_NCHW),)
-        logits_NK, maps = observe(self.student, x_NCHW)
+        logits_NK, maps = observe(self.student, x_NCHW, self.sides)
         return logits_NK, *(guess(maps[int(side)]) for side, guess in self.guesses.items())
 
 

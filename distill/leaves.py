@@ -22,9 +22,9 @@ MIDDLE, GREY, COLOUR, SHADE = 0.45, 0.2, 0.1, 0.11  # mean and deviations, of th
 
 
 def dead_leaves(count: int, preprocessing: Preprocessing, device: torch.device) -> Tensor:
-    """Network input (N, C, H, W), each value one that a pixel has. Drawn from torch's default generator of the device.
+    """Network input (N, C, H, W), within the range that pixels have.
 
-    Every leaf has a colour that changes evenly along its length.
+    Every leaf has a colour that changes evenly along its length. Drawn from torch's default generator of the device.
     """
     channels, side = preprocessing.channels, preprocessing.image_size
     shape = (count, LEAVES + 1)

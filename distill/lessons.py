@@ -63,7 +63,7 @@ class Lessons:
             return Lesson(x_NCHW, rows, labels_NK, [])
         assert self.teacher is not None
         with autocast(x_NCHW):
-            logits_NK, maps = observe(self.teacher, x_NCHW)
+            logits_NK, maps = observe(self.teacher, x_NCHW, self.sides)
         return Lesson(x_NCHW, rows, soften(logits_NK, self.training.temperature), [maps[side] for side in self.sides])
 
     def _views(self, batch: Batch) -> tuple[Tensor, Tensor | None, Rows]:
@@ -91,7 +91,7 @@ class Lessons:
     def _strangers(self, x_NCHW: Tensor) -> Tensor | None:
         """Dead leaves for a share of the batch; none where nobody can be asked what they show."""
         count = round(self.training.leaves * len(x_NCHW)) if self.teacher is not None else 0
-        return dead_leaves(count, self.preprocessing, x_NCHW.device).to(x_NCHW.dtype) if count else None
+        return dead_leaves(count, self.preprocessing, x_NCHW.device) if count else None
 
     def loss(self, lesson: Lesson, said: tuple[Tensor, ...]) -> Tensor:
         """Of the student's logits (N, K) and its guesses of the hints: mean over this process's images."""

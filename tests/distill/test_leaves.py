@@ -1,4 +1,4 @@
-"""Dead leaves: pixels that there are, sizes as they are meant to be, and views that are mixed with them."""
+"""Dead leaves: values that pixels have, even areas with edges, and views that are mixed with them."""
 
 from __future__ import annotations
 
