@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Maps = dict[int, Tensor]  # by their side in pixels, the last of each: (N, C, side, side)
 
@@ -36,11 +37,27 @@ def observe(network: nn.Module, x_NCHW: Tensor, sides: Sequence[int] | None = No
         return network(x_NCHW), maps
 
 
+class Guess(nn.Module):
+    """Tells a hint (N, given, side, side) from the student's own map (N, own, side, side), each pixel by itself.
+
+    Normalised first: whatever the scale of the student's maps, steps of one size suit the weights. A constant is one
+    channel more, so that the offset is a column of the matrix, and takes steps as its other columns do.
+    """
+
+    def __init__(self, own: int, given: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(own, affine=False)
+        self.conv = nn.Conv2d(own + 1, given, 1, bias=False)
+
+    def forward(self, own_NCHW: Tensor) -> Tensor:
+        return self.conv(F.pad(self.norm(own_NCHW), (0, 0, 0, 0, 0, 1), value=1.0))  # type: ignore[no-any-return]
+
+
 class Hinted(nn.Module):
-    """A student that also guesses the teacher's hints, by a 1x1 convolution from its own feature map of that side.
+    """A student that also guesses the teacher's hints, from its own feature map of that side.
 
     Args:
-        student: kept as it is; the convolutions are this module's own, and of no use after the training.
+        student: kept as it is; the guesses are this module's own, and of no use after the training.
         teacher: None for a student without hints, as where labels are stored.
         example_NCHW: any image, on the device of both.
     """
@@ -51,9 +68,7 @@ class Hinted(nn.Module):
         self.guesses = nn.ModuleDict()
         if teacher is not None:
             for side, (own, given) in channels_in_common(student, teacher, example_NCHW).items():
-                # Normalised first: whatever the scale of the student's maps, steps of one size suit the guesses.
-                guess = nn.Sequential(nn.BatchNorm2d(own, affine=False), nn.Conv2d(own, given, 1))
-                self.guesses[str(side)] = guess.to(example_NCHW)
+                self.guesses[str(side)] = Guess(own, given).to(example_NCHW)
 
     @property
     def sides(self) -> list[int]:

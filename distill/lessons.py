@@ -14,7 +14,7 @@ from ..shared.teachers import Preprocessing
 from .distributed import Group
 from .hints import observe
 from .leaves import dead_leaves
-from .mixing import mixup
+from .mixing import mixed
 from .objective import distillation_loss, hint_loss, soften
 from .recipe import Training
 
@@ -81,9 +81,11 @@ class Lessons:
             x_NCHW = random_flip(x_NCHW, rows)
         labels_NK = soften(batch.logits, training.temperature) if self.teacher is None else None
         if training.mixup:
-            x_NCHW, partner_N, share = mixup(x_NCHW, training.mixup, self._strangers(x_NCHW))
+            x_NCHW, partner_N, share_N = mixed(
+                x_NCHW, training.mixup, collage=training.collage, strangers_NCHW=self._strangers(x_NCHW)
+            )
             if labels_NK is not None:
-                labels_NK = share * labels_NK + (1 - share) * labels_NK[partner_N]
+                labels_NK = torch.lerp(labels_NK[partner_N], labels_NK, share_N[:, None])
             rows = Rows.of(rows.total, self.group.place)
             x_NCHW, labels_NK = rows.take(x_NCHW), None if labels_NK is None else rows.take(labels_NK)
         return x_NCHW, labels_NK, rows

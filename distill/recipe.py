@@ -13,7 +13,7 @@ PASSES = 100, 1000  # for any set, and for none
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """Knowledge distillation by SGD with Nesterov momentum and a cosine schedule.
+    """Knowledge distillation by Muon and a cosine schedule.
 
     By default images are cropped and mixed hard, also with random shapes, for made images are few, alike, and easily
     learned by heart; the teacher tells what it sees in each result, so that no two passes are alike, and many of them
@@ -26,13 +26,14 @@ class Training:
         "[default: auto]",
     )
     batch_size: int = setting(32, help="images a step: small ones, for few images make few steps")
-    lr: float = setting(0.03, help="learning rate at its highest; more for larger batches")
+    lr: float = setting(
+        0.05, help="learning rate at its highest: how far a step turns a weight, as a share of its length"
+    )
     warmup_epochs: int = setting(8, help="epochs of linear warm-up")
-    momentum: float = setting(0.9, help="Nesterov momentum")
-    weight_decay: float = setting(5e-4, help="L2 penalty on the weights")
+    momentum: float = setting(0.9, help="Nesterov momentum; of biases and BatchNorms Adam's first decay rate")
     temperature: float = setting(4.0, help="softens both distributions; the loss is scaled by its square")
     alpha_hint: float = setting(
-        500.0, help="weight of guessing the teacher's feature maps; 0 is off, as where labels are stored"
+        5000.0, help="weight of guessing the teacher's feature maps; 0 is off, as where labels are stored"
     )
     labels: str = setting(
         "auto",
@@ -47,6 +48,7 @@ class Training:
     min_area: float = setting(0.5, help="smallest share of the image that a resized crop keeps")
     flip: bool = setting(True, help="mirror images at random; not for digits and letters")
     mixup: float = setting(4.0, help="mixup's alpha: the higher, the more even are the shares; 0 is off")
+    collage: float = setting(0.5, help="share of mixed images that are cut along random shapes in place of blended")
     leaves: float = setting(
         0.3, help="share of mixup's partners that are random shapes; 0 is off, as where labels are stored"
     )
@@ -61,10 +63,10 @@ class Training:
             raise ConfigError("--lr and --temperature must be above 0")
         if not 0 <= self.momentum < 1:
             raise ConfigError("--momentum must lie in [0, 1)")
-        if min(self.weight_decay, self.alpha_hint, self.mixup) < 0:
-            raise ConfigError("--weight-decay, --alpha-hint and --mixup must be 0 or more")
-        if not 0 <= self.leaves <= 1:
-            raise ConfigError("--leaves must lie in [0, 1]")
+        if min(self.alpha_hint, self.mixup) < 0:
+            raise ConfigError("--alpha-hint and --mixup must be 0 or more")
+        if not 0 <= self.collage <= 1 or not 0 <= self.leaves <= 1:
+            raise ConfigError("--collage and --leaves must lie in [0, 1]")
         if not 0 < self.min_area <= 1:
             raise ConfigError("--min-area must lie above 0 and up to 1")
 

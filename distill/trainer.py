@@ -25,11 +25,10 @@ from ..shared.teachers import Preprocessing
 from .distributed import ALONE, Group
 from .hints import Hinted
 from .lessons import Lessons, autocast
+from .muon import Muon
 from .recipe import Training
 
-# Weights behind a BatchNorm take gradients of any size; a guess does not, so from this weight of hints on it is held to
-# the steps that it would take at it.
-GUESS_ALPHA = 30.0
+ADAM_LR, ADAM_BETA2 = 0.2, 0.99  # for biases and BatchNorms; the first is a share of the matrices' learning rate
 
 # Rows of a batch (N, C, H, W), which they are -> the student's logits (N, K), and its guesses of the teacher's hints
 Forward = Callable[[Tensor, Rows], tuple[Tensor, ...]]
@@ -69,12 +68,17 @@ def train(
         teacher = None
     torch.manual_seed(seed)  # the first weights of what guesses hints
     hinted = Hinted(student, teacher if training.alpha_hint else None, example_NCHW)
-    optimizer = _optimizer(hinted, training)
+    optimizers = _optimizers(hinted, training)
     lessons = Lessons(training=training, teacher=teacher, sides=hinted.sides, preprocessing=preprocessing, group=group)
     epochs = training.passes(len(loader))
     steps, warmup = epochs * len(loader), training.warmup_epochs * len(loader)
-    scheduler = LambdaLR(optimizer, lambda step: lr_factor(step, steps, warmup=warmup))
-    parts: dict[str, Any] = {"student": hinted, "optimizer": optimizer, "scheduler": scheduler, "loader": loader}
+    schedulers = [LambdaLR(each, lambda step: lr_factor(step, steps, warmup=warmup)) for each in optimizers]
+    parts: dict[str, Any] = {
+        "student": hinted,
+        "loader": loader,
+        **{f"optimizer {number}": optimizer for number, optimizer in enumerate(optimizers)},
+        **{f"scheduler {number}": scheduler for number, scheduler in enumerate(schedulers)},
+    }
     if group.is_first:
         folder.begin()
     history = _restore(folder, parts, device, group)
@@ -86,36 +90,28 @@ def train(
             begun = time.monotonic()
             torch.manual_seed(derive_seed(seed, epoch))  # so that a resumed run draws what an uninterrupted one draws
             hinted.train()
-            loss = _one_epoch(forward, loader, lessons, optimizer, scheduler, group)
+            loss = _one_epoch(forward, loader, lessons, optimizers, schedulers, group)
             history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(time.monotonic() - begun, 3)})
             if bar is not None:
                 _save(folder, parts, history)
-                bar.advance(1, loss=loss, lr=optimizer.param_groups[0]["lr"])
+                bar.advance(1, loss=loss, lr=optimizers[0].param_groups[0]["lr"])
     student.eval()
 
 
-def _optimizer(hinted: Hinted, training: Training) -> torch.optim.Optimizer:
-    decayed = [p for p in hinted.student.parameters() if p.ndim > 1]
-    others = [p for p in hinted.student.parameters() if p.ndim <= 1]  # biases and BatchNorm: decay only hurts them
-    guesses = list(hinted.guesses.parameters())
-    return torch.optim.SGD(
-        [
-            {"params": decayed, "weight_decay": training.weight_decay},
-            {"params": others},
-            {"params": guesses, "lr": training.lr * min(1.0, GUESS_ALPHA / (training.alpha_hint or 1.0))},
-        ],
-        lr=training.lr,
-        momentum=training.momentum,
-        nesterov=training.momentum > 0,
-    )
+def _optimizers(hinted: Hinted, training: Training) -> list[torch.optim.Optimizer]:
+    matrices = [p for p in hinted.parameters() if p.ndim > 1]
+    vectors = [p for p in hinted.parameters() if p.ndim <= 1]
+    muon = Muon(matrices, lr=training.lr, momentum=training.momentum)
+    betas = training.momentum, ADAM_BETA2
+    return [muon, torch.optim.Adam(vectors, lr=training.lr * ADAM_LR, betas=betas)] if vectors else [muon]
 
 
 def _one_epoch(
     forward: Forward,
     loader: Loader,
     lessons: Lessons,
-    optimizer: torch.optim.Optimizer,
-    scheduler: LambdaLR,
+    optimizers: list[torch.optim.Optimizer],
+    schedulers: list[LambdaLR],
     group: Group,
 ) -> float:
     total = torch.zeros(())
@@ -127,10 +123,11 @@ def _one_epoch(
         with autocast(lesson.x_NCHW):
             said = forward(lesson.x_NCHW, lesson.rows)
         loss = lesson.share * lessons.loss(lesson, said)  # the group takes the mean of its processes' gradients
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        scheduler.step()
+        for change in (*optimizers, *schedulers):
+            change.step()
         total = total.to(loss.device) + loss.detach() * lesson.rows.total
         count += lesson.rows.total
     mean = float(group.mean(total)) / max(1, count)  # the epoch's one host sync

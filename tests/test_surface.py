@@ -24,10 +24,10 @@ OPTIONS = {
     " --shard-size --classes --format --student --append --compile --precision --workers --threads --engine --address"
     " --rank --world --grace",
     "distill.cli": f"{ALL} --shards --rounds --student --init --teacher --weights --epochs --lr --warmup-epochs"
-    " --momentum --weight-decay --temperature --alpha-hint --labels --crop --min-area --flip --mixup --leaves"
+    " --momentum --temperature --alpha-hint --labels --crop --min-area --flip --mixup --collage --leaves"
     " --loader --eval",
     "prune.cli": f"{ALL} --shards --ratio --steps --score-images --teacher --weights --epochs --lr --warmup-epochs"
-    " --momentum --weight-decay --temperature --alpha-hint --labels --crop --min-area --flip --mixup --leaves --loader"
+    " --momentum --temperature --alpha-hint --labels --crop --min-area --flip --mixup --collage --leaves --loader"
     " --latency-batch --eval",
     "pipelines.run": "--out --seed --device --overwrite --dry-run --json --debug --version",
 }

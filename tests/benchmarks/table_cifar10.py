@@ -65,7 +65,7 @@ class Budget:
 
 
 BUDGETS = {
-    "small": Budget(images=512, steps=200, epochs=250, adi_rounds=2, adi_epochs=250, seeds=3),
+    "small": Budget(images=512, steps=200, epochs=125, adi_rounds=2, adi_epochs=125, seeds=3),
     "medium": Budget(images=5120, steps=1000, epochs=120, adi_rounds=4, adi_epochs=30, seeds=3),
     "paper": Budget(images=50176, steps=None, epochs=300, adi_rounds=4, adi_epochs=50, seeds=3),
 }

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from dreamdistill.distill import mixing
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.distill.objective import distillation_loss, soften
 from dreamdistill.distill.recipe import Training
@@ -43,14 +42,6 @@ def test_its_gradient_by_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda z: distillation_loss(z, soft, 3.0), (logits(1).requires_grad_(),))
 
 
-def test_mixup_is_a_convex_mixture() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(8, 3, 4, 4)
-    mixed, partner, share = mixing.mixup(x, 0.4)
-    assert 0 <= share <= 1
-    assert torch.allclose(mixed, share * x + (1 - share) * x[partner])
-
-
 def test_small_sets_take_more_passes_up_to_a_bound() -> None:
     assert [Training().passes(steps) for steps in (1, 8, 16, 80, 5000)] == [1000, 1000, 500, 100, 100]
     assert Training(epochs=3).passes(16) == 3
@@ -67,6 +58,7 @@ def test_small_sets_take_more_passes_up_to_a_bound() -> None:
         {"epochs": -1},
         {"alpha_hint": -1.0},
         {"leaves": 1.5},
+        {"collage": -0.1},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict) -> None:
@@ -97,10 +89,10 @@ def test_crops_go_by_what_the_label_is_of(shards: Path, tmp_path: Path, labels: 
     assert json.loads(of_auto)["sha256"] == json.loads(of_crop)["sha256"]
 
 
-@pytest.mark.parametrize("alpha_hint", [0.0, 10.0])
+@pytest.mark.parametrize("alpha_hint", [0.0, 5000.0])
 def test_golden_losses(shards: Path, tmp_path: Path, alpha_hint: float) -> None:
     """A seeded run keeps its losses: a refactoring that changes them changed the training."""
-    settings = {"lr": 0.1, "warmup_epochs": 2, "temperature": 3.0, "crop": "pad", "mixup": 0.0}
+    settings = {"warmup_epochs": 2, "temperature": 3.0, "crop": "pad", "mixup": 0.0}
     run(config(shards, tmp_path / "s", alpha_hint=alpha_hint, **settings))
     losses = [json.loads(line)["loss"] for line in (tmp_path / "s/metrics.jsonl").read_text().splitlines()]
     assert losses == pytest.approx(json.loads(GOLDEN.read_text())[f"alpha_hint {alpha_hint:g}"], rel=2e-3)

@@ -81,7 +81,7 @@ def test_guesses_do_not_depend_on_the_scale_of_the_students_maps() -> None:
     torch.manual_seed(0)
     hinted = Hinted(network("digits_cnn"), network("digits_cnn"), torch.zeros(1, 3, 8, 8)).train()
     for side in hinted.sides:
-        own = torch.rand(64, hinted.guesses[str(side)][0].num_features, side, side)
+        own = torch.rand(64, hinted.guesses[str(side)].norm.num_features, side, side)
         guess = hinted.guesses[str(side)](own)
         assert torch.allclose(guess, hinted.guesses[str(side)](100 * own), atol=1e-2)
 

@@ -8,7 +8,6 @@ import torch
 from dreamdistill.distill.distributed import ALONE
 from dreamdistill.distill.leaves import dead_leaves
 from dreamdistill.distill.lessons import Lessons
-from dreamdistill.distill.mixing import mixup
 from dreamdistill.distill.recipe import Training
 from dreamdistill.shared.loaders import Batch, Rows
 from dreamdistill.shared.teachers import Preprocessing, load_teacher
@@ -46,19 +45,11 @@ def test_the_seed_alone_decides() -> None:
     assert not torch.equal(first, dead_leaves(4, COLOUR, CPU))
 
 
-def test_strangers_take_the_first_partners_places() -> None:
-    torch.manual_seed(0)
-    x, strangers = torch.randn(8, 3, 4, 4), torch.randn(3, 3, 4, 4)
-    mixed, partner, share = mixup(x, 0.4, strangers)
-    assert torch.allclose(mixed[:3], share * x[:3] + (1 - share) * strangers)
-    assert torch.allclose(mixed[3:], share * x[3:] + (1 - share) * x[partner[3:]])
-
-
 @pytest.mark.parametrize(("settings", "mixed_in"), [({}, 3), ({"leaves": 0.0}, 0), ({"mixup": 0.0}, 0)])
 def test_views_are_mixed_with_leaves(settings: dict, mixed_in: int) -> None:
     """Ten images of one grey: what is not even has a leaf in it."""
     teacher = load_teacher("digits_cnn")
-    training = Training(crop="none", flip=False, **settings)
+    training = Training(crop="none", flip=False, collage=0.0, **settings)
     lessons = Lessons(
         training=training, teacher=teacher.network, sides=[], preprocessing=teacher.preprocessing, group=ALONE
     )
