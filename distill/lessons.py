@@ -85,7 +85,7 @@ class Lessons:
                 x_NCHW, training.mixup, collage=training.collage, strangers_NCHW=self._strangers(x_NCHW)
             )
             if labels_NK is not None:
-                labels_NK = torch.lerp(labels_NK[partner_N], labels_NK, share_N[:, None])
+                labels_NK = torch.lerp(labels_NK[partner_N], labels_NK, share_N[:, None].to(labels_NK))
             rows = Rows.of(rows.total, self.group.place)
             x_NCHW, labels_NK = rows.take(x_NCHW), None if labels_NK is None else rows.take(labels_NK)
         return x_NCHW, labels_NK, rows
