@@ -14,15 +14,16 @@ from ..shared.checkpoints import save_model, weights_sha256
 from ..shared.errors import ConfigError
 from ..shared.evaluation import open_eval, top1
 from ..shared.launch import Place
-from ..shared.loaders import make_loader, resolve_loader
+from ..shared.loaders import Batch, Rows, make_loader, resolve_loader
 from ..shared.results import ResultFolder
 from ..shared.runtime import cpu_count, make_deterministic, pick_device
 from ..shared.shards import ShardFolder
 from ..shared.teachers import Preprocessing, Teacher, load_teacher, new_student, reload_teacher
 from .config import DistillConfig
-from .distributed import Group, joined, torchrun_place
+from .distributed import ALONE, Group, joined, torchrun_place
 from .hints import Hinted
-from .trainer import train
+from .lessons import Lessons
+from .trainer import make_optimizers, take_step, train
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,17 +94,23 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     name, student = _student_at_start(config, shards)
     steps = shards.num_batches(config.training.batch_size)
     epochs = config.training.passes(steps)
-    preprocessing = Preprocessing.of(shards.manifest.teacher)
-    x_NCHW = preprocessing.blank(max(2, config.training.batch_size // place.world), device)
-    asked = None if teacher is None or config.training.labels == "stored" else teacher.network
+    record = shards.manifest.teacher
+    preprocessing = Preprocessing.of(record)
+    count = max(2, config.training.batch_size // place.world)
+    x_NCHW = preprocessing.blank(count, device)
+    asked = config.training.asked(teacher.network if teacher else None)
     hinted = Hinted(student.to(device).train(), asked if config.training.alpha_hint else None, x_NCHW)
+    lessons = Lessons(
+        training=config.training, teacher=asked, sides=hinted.sides, preprocessing=preprocessing, group=ALONE
+    )
+    optimizers = make_optimizers(hinted, config.training)
+    pixels_NCHW = preprocessing.to_pixels(x_NCHW)
+    logits_NK = torch.zeros(count, record["num_classes"], device=device)
+    batch = Batch(pixels_NCHW, logits_NK, torch.zeros(count, dtype=torch.long, device=device), Rows(count))
     seconds = 0.0
     for _ in range(2):  # the first warms up
         begun = time.monotonic()
-        if asked is not None:
-            with torch.no_grad():
-                asked(x_NCHW)
-        torch.stack([out.sum() for out in hinted(x_NCHW)]).sum().backward()
+        take_step(lambda x, rows: hinted(x), batch, lessons, optimizers)
         seconds = time.monotonic() - begun
     return {
         "student": name,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..shared.errors import DreamError
-from ..shared.loaders import Loader, Rows
+from ..shared.loaders import Batch, Loader, Rows
 from ..shared.progress import Progress
 from ..shared.results import ResultFolder
 from ..shared.runtime import derive_seed, write_bytes
@@ -64,11 +64,10 @@ def train(
     device = next(student.parameters()).device
     student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
-    if training.labels == "stored":
-        teacher = None
+    teacher = training.asked(teacher)
     torch.manual_seed(seed)  # the first weights of what guesses hints
     hinted = Hinted(student, teacher if training.alpha_hint else None, example_NCHW)
-    optimizers = _optimizers(hinted, training)
+    optimizers = make_optimizers(hinted, training)
     lessons = Lessons(training=training, teacher=teacher, sides=hinted.sides, preprocessing=preprocessing, group=group)
     epochs = training.passes(len(loader))
     steps, warmup = epochs * len(loader), training.warmup_epochs * len(loader)
@@ -98,12 +97,27 @@ def train(
     student.eval()
 
 
-def _optimizers(hinted: Hinted, training: Training) -> list[torch.optim.Optimizer]:
+def make_optimizers(hinted: Hinted, training: Training) -> list[torch.optim.Optimizer]:
+    """Muon for the weights of a student and its guesses; Adam for biases and BatchNorms, where there are any."""
     matrices = [p for p in hinted.parameters() if p.ndim > 1]
     vectors = [p for p in hinted.parameters() if p.ndim <= 1]
     muon = Muon(matrices, lr=training.lr, momentum=training.momentum)
     betas = training.momentum, ADAM_BETA2
     return [muon, torch.optim.Adam(vectors, lr=training.lr * ADAM_LR, betas=betas)] if vectors else [muon]
+
+
+def take_step(forward: Forward, batch: Batch, lessons: Lessons, optimizers: list[torch.optim.Optimizer]) -> Tensor:
+    """Learn from a batch. Returns this process's part of the loss, whose mean over the group is the batch's."""
+    lesson = lessons.of(batch)
+    with autocast(lesson.x_NCHW):
+        said = forward(lesson.x_NCHW, lesson.rows)
+    loss = lesson.share * lessons.loss(lesson, said)  # the group takes the mean of its processes' gradients
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss.detach()
 
 
 def _one_epoch(
@@ -119,17 +133,11 @@ def _one_epoch(
     for batch in loader:
         if batch.rows.total < 2:
             continue  # BatchNorm has no variance to take of one image
-        lesson = lessons.of(batch)
-        with autocast(lesson.x_NCHW):
-            said = forward(lesson.x_NCHW, lesson.rows)
-        loss = lesson.share * lessons.loss(lesson, said)  # the group takes the mean of its processes' gradients
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        for change in (*optimizers, *schedulers):
-            change.step()
-        total = total.to(loss.device) + loss.detach() * lesson.rows.total
-        count += lesson.rows.total
+        loss = take_step(forward, batch, lessons, optimizers)
+        for scheduler in schedulers:
+            scheduler.step()
+        total = total.to(loss.device) + loss * batch.rows.total
+        count += batch.rows.total
     mean = float(group.mean(total)) / max(1, count)  # the epoch's one host sync
     if mean != mean or mean == float("inf"):
         raise DreamError("the training loss became NaN; run again with --overwrite and a lower --lr")
