@@ -25,11 +25,15 @@ def orthogonalized(matrices_BMN: Tensor) -> Tensor:
     a, b, c = POLYNOMIAL
     is_tall = matrices_BMN.shape[1] > matrices_BMN.shape[2]
     x = matrices_BMN.mT if is_tall else matrices_BMN
-    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(TINY)
+    x = _of_length_one(x)
     for _ in range(ITERATIONS):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
     return x.mT if is_tall else x
+
+
+def _of_length_one(matrices_BMN: Tensor) -> Tensor:
+    return matrices_BMN / torch.linalg.matrix_norm(matrices_BMN, keepdim=True).clamp_min(TINY)
 
 
 class Muon(torch.optim.Optimizer):
@@ -58,8 +62,7 @@ class Muon(torch.optim.Optimizer):
                 update = weight.grad.add(state["momentum"], alpha=momentum).flatten(1)
                 alike[update.shape].append((weight, update))
             for members in alike.values():
-                updates = orthogonalized(torch.stack([update for _, update in members]))
+                updates = _of_length_one(orthogonalized(torch.stack([update for _, update in members])))
                 for (weight, _), update in zip(members, updates, strict=True):
                     length = torch.linalg.vector_norm(weight).clamp_min(SHORTEST * len(weight) ** 0.5)
-                    update = update.view(weight.shape) * (length / torch.linalg.vector_norm(update).clamp_min(TINY))
-                    weight.sub_(update, alpha=lr).div_((1 + lr**2) ** 0.5)
+                    weight.sub_(length * update.view(weight.shape), alpha=lr).div_((1 + lr**2) ** 0.5)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ..shared.config import setting
 from ..shared.errors import ConfigError
 
-T = TypeVar("T")
 STEPS = 8000  # of gradient descent, which small sets take many passes for
 PASSES = 100, 1000  # for any set, and for none
 
@@ -71,10 +69,6 @@ class Training:
             raise ConfigError("--collage and --leaves must lie in [0, 1]")
         if not 0 < self.min_area <= 1:
             raise ConfigError("--min-area must lie above 0 and up to 1")
-
-    def asked(self, teacher: T | None) -> T | None:
-        """The teacher, if it is to be asked for labels and hints; None where the stored labels are to do."""
-        return None if self.labels == "stored" else teacher
 
     def passes(self, steps: int) -> int:
         """How many epochs to train, of so many steps each."""

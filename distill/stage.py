@@ -21,9 +21,7 @@ from ..shared.shards import ShardFolder
 from ..shared.teachers import Preprocessing, Teacher, load_teacher, new_student, reload_teacher
 from .config import DistillConfig
 from .distributed import ALONE, Group, joined, torchrun_place
-from .hints import Hinted
-from .lessons import Lessons
-from .trainer import make_optimizers, take_step, train
+from .trainer import set_up, take_step, train
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +95,11 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     record = shards.manifest.teacher
     preprocessing = Preprocessing.of(record)
     count = max(2, config.training.batch_size // place.world)
-    x_NCHW = preprocessing.blank(count, device)
-    asked = config.training.asked(teacher.network if teacher else None)
-    hinted = Hinted(student.to(device).train(), asked if config.training.alpha_hint else None, x_NCHW)
-    lessons = Lessons(
-        training=config.training, teacher=asked, sides=hinted.sides, preprocessing=preprocessing, group=ALONE
+    network = teacher.network if teacher else None
+    hinted, lessons, optimizers = set_up(
+        student.to(device).train(), network, config.training, preprocessing=preprocessing, group=ALONE
     )
-    optimizers = make_optimizers(hinted, config.training)
-    pixels_NCHW = preprocessing.to_pixels(x_NCHW)
+    pixels_NCHW = preprocessing.to_pixels(preprocessing.blank(count, device))
     logits_NK = torch.zeros(count, record["num_classes"], device=device)
     batch = Batch(pixels_NCHW, logits_NK, torch.zeros(count, dtype=torch.long, device=device), Rows(count))
     seconds = 0.0
@@ -117,7 +112,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
         "images": shards.num_samples,
         "epochs": epochs,
         "steps": epochs * steps,
-        "labels": "stored" if asked is None else "teacher",
+        "labels": "stored" if lessons.teacher is None else "teacher",
         "hints": hinted.sides,
         "seconds": round(epochs * steps * seconds, 1),
     }

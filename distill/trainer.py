@@ -62,13 +62,8 @@ def train(
         DreamError: the loss became NaN, or the checkpoint is damaged.
     """
     device = next(student.parameters()).device
-    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
-    teacher = training.asked(teacher)
     torch.manual_seed(seed)  # the first weights of what guesses hints
-    hinted = Hinted(student, teacher if training.alpha_hint else None, example_NCHW)
-    optimizers = make_optimizers(hinted, training)
-    lessons = Lessons(training=training, teacher=teacher, sides=hinted.sides, preprocessing=preprocessing, group=group)
+    hinted, lessons, optimizers = set_up(student, teacher, training, preprocessing=preprocessing, group=group)
     epochs = training.passes(len(loader))
     steps, warmup = epochs * len(loader), training.warmup_epochs * len(loader)
     schedulers = [LambdaLR(each, lambda step: lr_factor(step, steps, warmup=warmup)) for each in optimizers]
@@ -81,7 +76,7 @@ def train(
     if group.is_first:
         folder.begin()
     history = _restore(folder, parts, device, group)
-    forward = group.together(hinted, example_NCHW)
+    forward = group.together(hinted, preprocessing.blank(1).to(next(student.parameters())))
     with Progress(title, total=epochs, unit="epochs") if group.is_first else nullcontext() as bar:
         if bar is not None:
             bar.advance(len(history))
@@ -97,7 +92,20 @@ def train(
     student.eval()
 
 
-def make_optimizers(hinted: Hinted, training: Training) -> list[torch.optim.Optimizer]:
+def set_up(
+    student: nn.Module, teacher: nn.Module | None, training: Training, *, preprocessing: Preprocessing, group: Group
+) -> tuple[Hinted, Lessons, list[torch.optim.Optimizer]]:
+    """What :func:`take_step` takes for this student, which is on the device to train on."""
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if training.labels == "stored":
+        teacher = None
+    example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
+    hinted = Hinted(student, teacher if training.alpha_hint else None, example_NCHW)
+    lessons = Lessons(training=training, teacher=teacher, sides=hinted.sides, preprocessing=preprocessing, group=group)
+    return hinted, lessons, _optimizers(hinted, training)
+
+
+def _optimizers(hinted: Hinted, training: Training) -> list[torch.optim.Optimizer]:
     """Muon for the weights of a student and its guesses; Adam for biases and BatchNorms, where there are any."""
     matrices = [p for p in hinted.parameters() if p.ndim > 1]
     vectors = [p for p in hinted.parameters() if p.ndim <= 1]

@@ -149,7 +149,7 @@ def test_in_float32_but_for_rounding(
     code, _, stderr = di("di-distill", "--shards", made_shards, *SMALL, "--epochs", EPOCHS, "--out", tmp_path / "out")
     assert code == 0, stderr
     # Later epochs make more of the rounding, with one process and another number of threads as well.
-    assert losses(undisturbed)[:2] == pytest.approx(losses(tmp_path / "out")[:2], rel=1e-5)
+    assert losses(undisturbed)[:2] == pytest.approx(losses(tmp_path / "out")[:2], rel=1.5e-7)
 
 
 def test_a_killed_process_is_started_again_and_nothing_is_lost(
