@@ -1,38 +1,62 @@
 """Hints: the teacher's feature maps, which a student learns to tell beside its answers (FitNets, Romero et al. 2015).
 
 An image has one answer of K numbers, and feature maps of many more: where images are few and not quite natural, they
-say most of what the teacher knows. A network's hint of a side length is the last feature map of that side, the end of
-a stage; hints are given at the sides that teacher and student have in common, whatever their architectures.
+say most of what the teacher knows. Hints are given at the sides, in pixels, that teacher and student have in common,
+whatever their architectures: the outputs of blocks, as many of a side as both have, in pairs of about equal depth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Maps = dict[int, Tensor]  # by their side in pixels, the last of each: (N, C, side, side)
+PER_SIDE = 3  # hints, at most: each costs a 1x1 convolution of the student's map
+NEWEST = -1
 
 
-def observe(network: nn.Module, x_NCHW: Tensor, sides: Sequence[int] | None = None) -> tuple[Tensor, Maps]:
-    """The logits (N, K), and the last square feature map of each side above one pixel, in order of appearance.
+class Place(NamedTuple):
+    """A square feature map of a network, of ``side`` pixels: what that side's block ``number`` puts out, from 0; where a
+    side has no blocks, as in a stem, its last map of all, ``NEWEST``."""
 
-    Args:
-        sides: which, None for all; for none of them nothing is watched.
+    side: int
+    number: int
+
+
+Maps = dict[Place, Tensor]  # (N, C, side, side)
+
+
+def observe(network: nn.Module, x_NCHW: Tensor, places: Collection[Place] | None = None) -> tuple[Tensor, Maps]:
+    """The logits (N, K), and the feature maps at these places, or at all, in the order of appearance.
+
+    Blocks are what chains (:class:`torch.nn.Sequential`) are made of: modules of several modules, or activations where
+    convolutions stand in the chain themselves, as in a VGG. Whole stages end with their last block's output.
     """
+    links = [link for chain in network.modules() if isinstance(chain, nn.Sequential) for link in chain]
+    blocks = {link for link in links if any(link.children()) or type(link).__module__ == nn.ReLU.__module__}
     maps: Maps = {}
+    ends: dict[int, tuple[int, Tensor]] = {}  # of the newest block of each side, its number and output
 
-    def keep(_module: nn.Module, _inputs: Any, out: Any) -> None:
-        if isinstance(out, Tensor) and out.ndim == 4 and out.shape[2] == out.shape[3] > 1:
-            if sides is None or out.shape[3] in sides:
-                maps[out.shape[3]] = out
+    def keep(module: nn.Module, _inputs: Any, out: Any) -> None:
+        if not isinstance(out, Tensor) or out.ndim != 4 or out.shape[2] != out.shape[3] or out.shape[3] == 1:
+            return
+        side = out.shape[3]
+        place = Place(side, NEWEST)
+        if module in blocks:
+            number, end = ends.get(side, (NEWEST, None))
+            if out is end:
+                return
+            place = Place(side, number + 1)
+            ends[side] = place.number, out
+        if places is None or place in places:
+            maps[place] = out
 
     with ExitStack() as hooks:
-        for module in network.modules() if sides is None or sides else ():
+        for module in network.modules() if places is None or places else ():
             hooks.callback(module.register_forward_hook(keep).remove)
         return network(x_NCHW), maps
 
@@ -54,36 +78,57 @@ class Guess(nn.Module):
 
 
 class Hinted(nn.Module):
-    """A student that also guesses the teacher's hints, from its own feature map of that side.
+    """A student that also guesses the teacher's hints, each from a feature map of its own.
 
     Args:
         student: kept as it is; the guesses are this module's own, and of no use after the training.
         teacher: None for a student without hints, as where labels are stored.
         example_NCHW: any image, on the device of both.
+
+    Attributes:
+        places: of the hints, in the teacher.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module | None, example_NCHW: Tensor) -> None:
         super().__init__()
         self.student = student
-        self.guesses = nn.ModuleDict()
-        if teacher is not None:
-            for side, (own, given) in channels_in_common(student, teacher, example_NCHW).items():
-                self.guesses[str(side)] = Guess(own, given).to(example_NCHW)
-
-    @property
-    def sides(self) -> list[int]:
-        return [int(side) for side in self.guesses]
+        self.guesses = nn.ModuleList()
+        self.places: list[Place] = []
+        self._own_places: list[Place] = []
+        if teacher is None:
+            return
+        own, given = _maps(student, example_NCHW), _maps(teacher, example_NCHW)
+        for own_place, place in in_common(own, given):
+            self._own_places.append(own_place)
+            self.places.append(place)
+            self.guesses.append(Guess(own[own_place].shape[1], given[place].shape[1]).to(example_NCHW))
 
     def forward(self, x_NCHW: Tensor) -> tuple[Tensor, ...]:
-        """The student's logits (N, K), then a guess (N, C, side, side) for each of :attr:`sides`."""
-        logits_NK, maps = observe(self.student, x_NCHW, self.sides)
-        return logits_NK, *(guess(maps[int(side)]) for side, guess in self.guesses.items())
+        """The student's logits (N, K), then a guess (N, C, side, side) of each of :attr:`places`."""
+        logits_NK, maps = observe(self.student, x_NCHW, self._own_places)
+        return logits_NK, *(guess(maps[own]) for guess, own in zip(self.guesses, self._own_places, strict=True))
+
+
+def in_common(own: Collection[Place], given: Collection[Place]) -> list[tuple[Place, Place]]:
+    """Pairs of the student's and the teacher's places, at the same share of the blocks of their side."""
+    pairs: list[tuple[Place, Place]] = []
+    for side in dict.fromkeys(place.side for place in given):
+        mine, theirs = _of_side(own, side), _of_side(given, side)
+        count = min(PER_SIDE, len(mine), len(theirs))
+        for part in range(1, count + 1):
+            pairs.append((mine[len(mine) * part // count - 1], theirs[len(theirs) * part // count - 1]))
+    return pairs
+
+
+def _of_side(places: Collection[Place], side: int) -> list[Place]:
+    """The blocks; where there are none, the last map."""
+    found = sorted(place for place in places if place.side == side)
+    return [place for place in found if place.number != NEWEST] or found
 
 
 @torch.no_grad()
-def channels_in_common(student: nn.Module, teacher: nn.Module, example_NCHW: Tensor) -> dict[int, tuple[int, int]]:
-    """The student's and the teacher's channels at each side of which both have a feature map."""
-    was_training = student.training
-    (_, own), (_, given) = observe(student.eval(), example_NCHW), observe(teacher, example_NCHW)
-    student.train(was_training)
-    return {side: (own[side].shape[1], given[side].shape[1]) for side in given if side in own}
+def _maps(network: nn.Module, example_NCHW: Tensor) -> Maps:
+    was_training = network.training
+    _, maps = observe(network.eval(), example_NCHW)
+    network.train(was_training)
+    return maps

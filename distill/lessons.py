@@ -12,7 +12,7 @@ from ..shared.loaders import Batch, Rows
 from ..shared.precision import at_least_float32
 from ..shared.teachers import Preprocessing
 from .distributed import Group
-from .hints import observe
+from .hints import Place, observe
 from .leaves import dead_leaves
 from .mixing import mixed
 from .objective import distillation_loss, hint_loss, soften
@@ -43,14 +43,14 @@ class Lessons:
 
     Args:
         teacher: asked for the soft labels of each augmented image; None uses the stored logits.
-        sides: of the hints, in pixels; none without a teacher.
+        places: of the hints in the teacher; none without one.
         preprocessing: of the teacher, whose images these are.
         group: of the processes that take a batch together.
     """
 
     training: Training
     teacher: nn.Module | None
-    sides: list[int]
+    places: list[Place]
     preprocessing: Preprocessing
     group: Group
 
@@ -63,8 +63,9 @@ class Lessons:
             return Lesson(x_NCHW, rows, labels_NK, [])
         assert self.teacher is not None
         with autocast(x_NCHW):
-            logits_NK, maps = observe(self.teacher, x_NCHW, self.sides)
-        return Lesson(x_NCHW, rows, soften(logits_NK, self.training.temperature), [maps[side] for side in self.sides])
+            logits_NK, maps = observe(self.teacher, x_NCHW, self.places)
+        labels_NK = soften(logits_NK, self.training.temperature)
+        return Lesson(x_NCHW, rows, labels_NK, [maps[place] for place in self.places])
 
     def _views(self, batch: Batch) -> tuple[Tensor, Tensor | None, Rows]:
         """Augmented images (N, C, H, W), their soft labels (N, K) if those are stored, and which rows they are."""

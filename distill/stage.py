@@ -113,7 +113,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
         "epochs": epochs,
         "steps": epochs * steps,
         "labels": "stored" if lessons.teacher is None else "teacher",
-        "hints": hinted.sides,
+        "hints": [place.side for place in hinted.places],
         "seconds": round(epochs * steps * seconds, 1),
     }
 

@@ -101,7 +101,9 @@ def set_up(
         teacher = None
     example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
     hinted = Hinted(student, teacher if training.alpha_hint else None, example_NCHW)
-    lessons = Lessons(training=training, teacher=teacher, sides=hinted.sides, preprocessing=preprocessing, group=group)
+    lessons = Lessons(
+        training=training, teacher=teacher, places=hinted.places, preprocessing=preprocessing, group=group
+    )
     return hinted, lessons, _optimizers(hinted, training)
 
 

@@ -5,9 +5,10 @@
     python tests/benchmarks/table_cifar10.py --teacher cifar_resnet20 --weights FILE --student cifar_resnet20 \
         --budget small --real TRAIN.tar --eval TEST.tar --name cifar10-jpeg
 
-The rows: noise; DeepDream, DeepInversion and ADI by the published recipes; ours, this project's own recipe; and real,
-as many real training images for the teacher's soft labels, the ceiling of that number of images. All have the same
-number of images, and a student from new weights by the same schedule; a seed is one of images and student together.
+The rows: noise; DeepDream, DeepInversion and ADI by the published recipes; ours, adaptive rounds too, of this project's
+own recipe; and real, as many real training images for the teacher's soft labels, the ceiling of that number of images.
+All have the same number of images, and a student from new weights by the same schedule; a seed is one of images and
+student together.
 
 Budgets: ``paper`` takes the published recipes as they are; the smaller ones give each the same smaller number of steps,
 with twice the published learning rate and a cosine, so that they arrive. Results go to docs/results/NAME.json, .md and
@@ -41,6 +42,7 @@ from dreamdistill.shared.shards import ShardFolder
 from dreamdistill.shared.teachers import Teacher, load_teacher
 
 METHODS = ("noise", "deepdream", "deepinversion", "adi", "ours", "real")
+ADAPTIVE = ("adi", "ours")
 RECIPES = {
     "noise": "noise",
     "deepdream": "cifar10-deepdream",
@@ -53,21 +55,21 @@ PICTURED = 10  # images a row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """images: of each method; steps: of the published recipes, None as published; epochs: of a student; adi_rounds:
-    of images, each but the first against a student of adi_epochs more; seeds: as many."""
+    """images: of each method; steps: of the published recipes, None as published; epochs: of a student; rounds: of
+    images of the adaptive methods, each but the first against a student of round_epochs more; seeds: as many."""
 
     images: int
     steps: int | None
     epochs: int
-    adi_rounds: int
-    adi_epochs: int
+    rounds: int
+    round_epochs: int
     seeds: int
 
 
 BUDGETS = {
-    "small": Budget(images=512, steps=200, epochs=125, adi_rounds=2, adi_epochs=125, seeds=3),
-    "medium": Budget(images=5120, steps=1000, epochs=120, adi_rounds=4, adi_epochs=30, seeds=3),
-    "paper": Budget(images=50176, steps=None, epochs=300, adi_rounds=4, adi_epochs=50, seeds=3),
+    "small": Budget(images=512, steps=200, epochs=125, rounds=2, round_epochs=125, seeds=3),
+    "medium": Budget(images=5120, steps=1000, epochs=120, rounds=4, round_epochs=30, seeds=3),
+    "paper": Budget(images=50176, steps=None, epochs=300, rounds=4, round_epochs=50, seeds=3),
 }
 
 
@@ -113,20 +115,20 @@ class Table:
             DistillConfig(shards=folder, out=out, seed=seed, eval=self.eval, device=self.device, **settings)
         )
 
-    def adapt(self, folder: Path, seed: int) -> float:
+    def adapt(self, method: str, folder: Path, seed: int) -> float:
         """Rounds of equal size against a student that goes on from round to round; seconds of all of it."""
-        count, shares = self.budget.adi_rounds, self.budget.images
+        count, shares = self.budget.rounds, self.budget.images
         images = [shares // count + (number < shares % count) for number in range(count)]
-        training = replace(self.training, epochs=self.budget.adi_epochs)
+        training = replace(self.training, epochs=self.budget.round_epochs)
         students: list[Path] = []
-        seconds = self.invert("adi", folder, seed, images=images[0])
+        seconds = self.invert(method, folder, seed, images=images[0])
         trained = 0.0
         for number in range(1, count):
             out = folder.with_name(f"student_{number}")
             start = {"student": None, "init": students[-1]} if students else {}
             trained += self.distill(folder, out, seed, rounds=number, training=training, **start).seconds
             students.append(out)
-            seconds = self.invert("adi", folder, seed, images=images[number], append=True, student=str(out))
+            seconds = self.invert(method, folder, seed, images=images[number], append=True, student=str(out))
         return seconds + trained
 
     def one(self, method: str, seed: int) -> dict[str, float]:
@@ -140,7 +142,7 @@ class Table:
                 write_given(dreams, self.teacher, *given, name="real")
             seconds = 0.0
         else:
-            seconds = self.adapt(dreams, seed) if method == "adi" else self.invert(method, dreams, seed)
+            seconds = (self.adapt if method in ADAPTIVE else self.invert)(method, dreams, seed)
         report = self.distill(dreams, folder / "student", seed)
         return {"top1": report.student_top1, "images_seconds": seconds, "student_seconds": report.seconds}
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from dreamdistill.distill.hints import Hinted, observe
+from dreamdistill.distill.hints import NEWEST, Hinted, Place, in_common, observe
 from dreamdistill.distill.objective import hint_loss
-from dreamdistill.shared.networks import NETWORKS, SmallResNet
+from dreamdistill.shared.networks import NETWORKS, BasicBlock, SmallResNet
 
 SQUARE = torch.tensor(2.5, dtype=torch.float64)
 
@@ -39,16 +39,50 @@ def test_a_dead_layer_does_not_end_the_training() -> None:
     assert torch.isfinite(hint_loss(maps(0), 0 * maps(1), torch.zeros(())))
 
 
-def test_a_hint_is_the_end_of_a_stage() -> None:
+def sides(hinted: Hinted) -> list[int]:
+    return [place.side for place in hinted.places]
+
+
+def test_hints_are_the_outputs_of_blocks() -> None:
     resnet, x = network("cifar_resnet20"), torch.randn(2, 3, 32, 32)
-    ends: dict[int, torch.Tensor] = {}
-    for name in ("layer1", "layer2", "layer3"):
-        stage = resnet.get_submodule(name)
-        stage.register_forward_hook(lambda _, __, out: ends.update({out.shape[3]: out}))
+    ends: list[torch.Tensor] = []
+    for module in resnet.modules():
+        if isinstance(module, BasicBlock):
+            module.register_forward_hook(lambda _, __, out: ends.append(out))
     logits, found = observe(resnet, x)
-    assert list(found) == [32, 16, 8]
-    assert all(torch.equal(found[side], ends[side]) for side in found)
+    blocks = [place for place in found if place.number != NEWEST]
+    assert blocks == [Place(side, number) for side in (32, 16, 8) for number in range(3)]
+    assert all(torch.equal(found[place], end) for place, end in zip(blocks, ends, strict=True))
     assert torch.equal(logits, resnet(x))
+    _, some = observe(resnet, x, [Place(16, 1)])
+    assert list(some) == [Place(16, 1)]
+
+
+def test_a_chain_of_convolutions_has_its_activations_as_blocks() -> None:
+    _, found = observe(network("cifar_vgg11_bn"), torch.randn(2, 3, 32, 32))
+    channels = [(place.side, found[place].shape[1]) for place in found if place.number != NEWEST]
+    assert channels == [(32, 64), (16, 128), (8, 256), (8, 256), (4, 512), (4, 512), (2, 512), (2, 512)]
+    assert all(found[place].min() >= 0 for place in found if place.number != NEWEST)
+
+
+def test_networks_without_chains_hint_with_the_last_map_of_each_side() -> None:
+    assert in_common([Place(8, NEWEST)], [Place(8, NEWEST)]) == [(Place(8, NEWEST), Place(8, NEWEST))]
+    blocks = [Place(8, NEWEST), Place(8, 0), Place(8, 1)]
+    assert in_common([Place(8, NEWEST)], blocks) == [(Place(8, NEWEST), Place(8, 1))]
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "pairs"),
+    [
+        (3, 9, [(0, 2), (1, 5), (2, 8)]),
+        (9, 9, [(2, 2), (5, 5), (8, 8)]),
+        (2, 5, [(0, 1), (1, 4)]),
+        (3, 1, [(2, 0)]),
+    ],
+)
+def test_blocks_are_paired_by_their_share_of_the_depth(own: int, given: int, pairs: list[tuple[int, int]]) -> None:
+    found = in_common([Place(16, number) for number in range(own)], [Place(16, number) for number in range(given)])
+    assert [(mine.number, theirs.number) for mine, theirs in found] == pairs
 
 
 def test_what_is_changed_in_place_is_seen_as_it_ended() -> None:
@@ -63,27 +97,26 @@ def test_what_is_changed_in_place_is_seen_as_it_ended() -> None:
     hinted = Hinted(InPlace(), InPlace(), torch.zeros(1, 3, 8, 8))
     logits, guess = hinted(torch.randn(2, 3, 8, 8))
     (logits.sum() + guess.sum()).backward()
-    assert observe(hinted.student, torch.randn(2, 3, 8, 8))[1][8].min() >= 0
+    assert observe(hinted.student, torch.randn(2, 3, 8, 8))[1][Place(8, NEWEST)].min() >= 0
 
 
 def test_networks_share_the_hints_of_sides_that_both_have() -> None:
     student = SmallResNet((1, 1), (5, 7), projection=True, num_classes=10, in_channels=3)  # 32 and 16 pixels
     hinted = Hinted(student, network("cifar_vgg11_bn"), torch.zeros(1, 3, 32, 32))
-    assert hinted.sides == [32, 16]
+    assert sides(hinted) == [32, 16]
     logits, *guesses = hinted(torch.randn(2, 3, 32, 32))
     assert [guess.shape for guess in guesses] == [(2, 64, 32, 32), (2, 128, 16, 16)]
     assert logits.shape == (2, 10)
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
-    assert Hinted(flat, student, torch.zeros(1, 3, 32, 32)).sides == []
+    assert Hinted(flat, student, torch.zeros(1, 3, 32, 32)).places == []
 
 
 def test_guesses_do_not_depend_on_the_scale_of_the_students_maps() -> None:
     torch.manual_seed(0)
     hinted = Hinted(network("digits_cnn"), network("digits_cnn"), torch.zeros(1, 3, 8, 8)).train()
-    for side in hinted.sides:
-        own = torch.rand(64, hinted.guesses[str(side)].norm.num_features, side, side)
-        guess = hinted.guesses[str(side)](own)
-        assert torch.allclose(guess, hinted.guesses[str(side)](100 * own), atol=1e-2)
+    for guess, place in zip(hinted.guesses, hinted.places, strict=True):
+        own = torch.rand(64, guess.norm.num_features, place.side, place.side)
+        assert torch.allclose(guess(own), guess(100 * own), atol=1e-2)
 
 
 def test_looking_for_hints_leaves_a_student_as_it_was() -> None:
@@ -93,4 +126,4 @@ def test_looking_for_hints_leaves_a_student_as_it_was() -> None:
     assert student.training
     assert all(not module._forward_hooks for module in student.modules())
     assert student.state_dict().keys() == before.keys()
-    assert Hinted(student, None, torch.zeros(1, 3, 8, 8)).sides == []
+    assert Hinted(student, None, torch.zeros(1, 3, 8, 8)).places == []

@@ -51,7 +51,7 @@ def test_views_are_mixed_with_leaves(settings: dict, mixed_in: int) -> None:
     teacher = load_teacher("digits_cnn")
     training = Training(crop="none", flip=False, collage=0.0, **settings)
     lessons = Lessons(
-        training=training, teacher=teacher.network, sides=[], preprocessing=teacher.preprocessing, group=ALONE
+        training=training, teacher=teacher.network, places=[], preprocessing=teacher.preprocessing, group=ALONE
     )
     grey = Batch(torch.full((10, 1, 8, 8), 128, dtype=torch.uint8), torch.zeros(10, 10), torch.arange(10), Rows(10))
     torch.manual_seed(0)
@@ -63,7 +63,7 @@ def test_views_are_mixed_with_leaves(settings: dict, mixed_in: int) -> None:
 def test_nobody_knows_what_leaves_show_where_labels_are_stored() -> None:
     teacher = load_teacher("digits_cnn")
     lessons = Lessons(
-        training=Training(crop="none"), teacher=None, sides=[], preprocessing=teacher.preprocessing, group=ALONE
+        training=Training(crop="none"), teacher=None, places=[], preprocessing=teacher.preprocessing, group=ALONE
     )
     grey = torch.full((10, 1, 8, 8), 128, dtype=torch.uint8)
     lesson = lessons.of(Batch(grey, torch.zeros(10, 10), torch.arange(10), Rows(10)))

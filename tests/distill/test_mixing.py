@@ -70,7 +70,7 @@ def test_stored_labels_are_mixed_as_the_images_are(collage: float) -> None:
     """Images of one value each, labels that tell the value: what is seen and what is said stay alike."""
     teacher = load_teacher("digits_cnn")
     training = Training(crop="none", flip=False, collage=collage, temperature=1.0)
-    lessons = Lessons(training=training, teacher=None, sides=[], preprocessing=teacher.preprocessing, group=ALONE)
+    lessons = Lessons(training=training, teacher=None, places=[], preprocessing=teacher.preprocessing, group=ALONE)
     black_or_white = torch.arange(10) % 2
     pixels = (255 * black_or_white).to(torch.uint8)[:, None, None, None].expand(10, 1, 8, 8).contiguous()
     logits = 50.0 * torch.nn.functional.one_hot(black_or_white, 10)
