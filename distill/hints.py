@@ -20,8 +20,8 @@ NEWEST = -1
 
 
 class Place(NamedTuple):
-    """A square feature map of a network, of ``side`` pixels: what that side's block ``number`` puts out, from 0; where a
-    side has no blocks, as in a stem, its last map of all, ``NEWEST``."""
+    """A square feature map of a network, of ``side`` pixels: what that side's block ``number`` puts out, from 0;
+    where a side has no blocks, as in a stem, its last map of all, ``NEWEST``."""
 
     side: int
     number: int
