@@ -21,7 +21,7 @@ class PruneConfig(StageConfig):
     score_images: int = setting(1024, help="images that each scoring takes, at most")
     teacher: str | None = setting(None, help="where the teacher is, if not where the shards say")
     weights: str | None = setting(None, help="the teacher's weights, if not where the shards say")
-    training: Training = nested(Training(lr=0.01, warmup_epochs=1))  # as a student, but it begins with something
+    training: Training = nested(Training(lr=0.03, warmup_epochs=1))  # as a student, but it begins with something
     latency_batch: int = setting(1, help="images a forward when latency is measured")
     eval: str | None = setting(
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
