@@ -36,7 +36,7 @@ from dreamdistill.distill.config import DistillConfig
 from dreamdistill.distill.recipe import Training
 from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
-from dreamdistill.shared.evaluation import labelled_batches, open_eval, top1
+from dreamdistill.shared.evaluation import EvalSet, labelled_batches, open_eval, top1
 from dreamdistill.shared.gallery import contact_sheet
 from dreamdistill.shared.runtime import pick_device, write_bytes, write_text
 from dreamdistill.shared.shards import ShardFolder
@@ -76,7 +76,7 @@ BUDGETS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """What a table is of."""
+    """What a table is of; said: the test images, labelled by the teacher."""
 
     budget: Budget
     teacher: Teacher
@@ -85,6 +85,7 @@ class Table:
     changes: dict[str, Any]
     real: str | None
     eval: str
+    said: EvalSet
     out: Path
     device: str
 
@@ -148,22 +149,20 @@ class Table:
         student = load_teacher(str(folder / "student"))
         return {
             "top1": report.student_top1,
-            "agreement": agreement(self.teacher, student, self.eval),
+            "agreement": top1(student.network, self.said, student.preprocessing),
             "images_seconds": seconds,
             "student_seconds": report.seconds,
         }
 
 
 @torch.no_grad()
-def agreement(teacher: Teacher, student: Teacher, spec: str) -> float:
-    """Share of the test images, 0 to 1, of which both say the same: how much of the teacher has come over. A student's
-    top-1 does not say: where test images are unlike the teacher's own, a student of real ones may surpass it."""
-    alike = seen = 0
-    for pixels_NCHW, _ in labelled_batches(open_eval(spec, teacher.num_classes), teacher.preprocessing, 256):
-        x_NCHW = teacher.preprocessing.normalize(pixels_NCHW)
-        alike += int((teacher.network(x_NCHW).argmax(1) == student.network(x_NCHW).argmax(1)).sum())
-        seen += len(x_NCHW)
-    return alike / seen
+def as_said(teacher: Teacher, images: EvalSet) -> EvalSet:
+    """The same images with the teacher's answers for labels, on which top-1 is how much of the teacher has come over.
+    A student's own top-1 does not say: where images are unlike the teacher's, a student of real ones may surpass it."""
+    batches = labelled_batches(images, teacher.preprocessing, 256)
+    answers = [teacher.network(teacher.preprocessing.normalize(pixels)).argmax(1) for pixels, _ in batches]
+    labels = torch.cat(answers).tolist()
+    return replace(images, read=lambda: ((image, said) for (image, _), said in zip(images.read(), labels, strict=True)))
 
 
 def summary(method: str, budget: Budget, found: list[dict[str, float]]) -> dict[str, Any]:
@@ -242,6 +241,7 @@ def main() -> None:
     changes = {name: value for name in ("images", "steps", "epochs", "seeds") if (value := getattr(asked, name))}
     budget = replace(BUDGETS[asked.budget], **changes)
     teacher = load_teacher(asked.teacher, weights=asked.weights)
+    images = open_eval(asked.eval, teacher.num_classes)
     name = asked.name or f"{teacher.architecture}-{asked.student}-{asked.budget}".replace("/", "-")
     table = Table(
         budget=budget,
@@ -251,11 +251,12 @@ def main() -> None:
         changes=({} if asked.jitter is None else {"jitter": asked.jitter}) | ({} if asked.flip else {"flip": False}),
         real=asked.real,
         eval=asked.eval,
+        said=as_said(teacher, images),
         out=asked.out / name,
         device=asked.device,
     )
     methods = [m for m in METHODS if m in asked.methods.split(",") and (m != "real" or asked.real)]
-    measured = top1(teacher.network, open_eval(asked.eval, teacher.num_classes), teacher.preprocessing)
+    measured = top1(teacher.network, images, teacher.preprocessing)
     asked.results.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[dict[str, float]]] = {}
     result: dict[str, Any] = {}
