@@ -31,13 +31,10 @@ Maps = dict[Place, Tensor]  # (N, C, side, side)
 
 
 def observe(network: nn.Module, x_NCHW: Tensor, places: Collection[Place] | None = None) -> tuple[Tensor, Maps]:
-    """The logits (N, K), and the feature maps at these places, or at all, in the order of appearance.
-
-    Blocks are what chains (:class:`torch.nn.Sequential`) are made of: modules of several modules, or activations where
-    convolutions stand in the chain themselves, as in a VGG. Whole stages end with their last block's output.
-    """
-    links = [link for chain in network.modules() if isinstance(chain, nn.Sequential) for link in chain]
-    blocks = {link for link in links if any(link.children()) or type(link).__module__ == nn.ReLU.__module__}
+    """The logits (N, K), and the feature maps at these places, or at all, in the order of appearance."""
+    if places is not None and not places:
+        return network(x_NCHW), {}
+    blocks = _blocks(network)
     maps: Maps = {}
     ends: dict[int, tuple[int, Tensor]] = {}  # of the newest block of each side, its number and output
 
@@ -56,9 +53,17 @@ def observe(network: nn.Module, x_NCHW: Tensor, places: Collection[Place] | None
             maps[place] = out
 
     with ExitStack() as hooks:
-        for module in network.modules() if places is None or places else ():
+        for module in network.modules():
             hooks.callback(module.register_forward_hook(keep).remove)
         return network(x_NCHW), maps
+
+
+def _blocks(network: nn.Module) -> set[nn.Module]:
+    """What chains (:class:`torch.nn.Sequential`) are made of: modules of several modules, or activations where
+    convolutions stand in the chain themselves, as in a VGG. Whole stages are among them, and put out what their last
+    block does."""
+    links = [link for chain in network.modules() if isinstance(chain, nn.Sequential) for link in chain]
+    return {link for link in links if any(link.children()) or type(link).__module__ == nn.ReLU.__module__}
 
 
 class Guess(nn.Module):
