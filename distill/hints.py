@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,15 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PER_SIDE = 3  # hints, at most: each costs a 1x1 convolution of the student's map
-NEWEST = -1
 
 
 class Place(NamedTuple):
-    """A square feature map of a network, of ``side`` pixels: what that side's block ``number`` puts out, from 0;
-    where a side has no blocks, as in a stem, its last map of all, ``NEWEST``."""
+    """A square feature map of a network: the last of ``side`` pixels that its module ``name`` puts out."""
 
     side: int
-    number: int
+    name: str
 
 
 Maps = dict[Place, Tensor]  # (N, C, side, side)
@@ -32,38 +31,51 @@ Maps = dict[Place, Tensor]  # (N, C, side, side)
 
 def observe(network: nn.Module, x_NCHW: Tensor, places: Collection[Place] | None = None) -> tuple[Tensor, Maps]:
     """The logits (N, K), and the feature maps at these places, or at all, in the order of appearance."""
-    if places is not None and not places:
-        return network(x_NCHW), {}
-    blocks = _blocks(network)
+    names = [name for name, _ in network.named_modules()] if places is None else {place.name for place in places}
     maps: Maps = {}
-    ends: dict[int, tuple[int, Tensor]] = {}  # of the newest block of each side, its number and output
 
-    def keep(module: nn.Module, _inputs: Any, out: Any) -> None:
+    def keep(name: str, _module: nn.Module, _inputs: Any, out: Any) -> None:
         if not isinstance(out, Tensor) or out.ndim != 4 or out.shape[2] != out.shape[3] or out.shape[3] == 1:
             return
-        side = out.shape[3]
-        place = Place(side, NEWEST)
-        if module in blocks:
-            number, end = ends.get(side, (NEWEST, None))
-            if out is end:
-                return
-            place = Place(side, number + 1)
-            ends[side] = place.number, out
+        place = Place(out.shape[3], name)
         if places is None or place in places:
+            maps.pop(place, None)  # of a module that is called more than once the last counts, for the order too
             maps[place] = out
 
     with ExitStack() as hooks:
-        for module in network.modules():
-            hooks.callback(module.register_forward_hook(keep).remove)
+        for name in names:
+            hooks.callback(network.get_submodule(name).register_forward_hook(partial(keep, name)).remove)
         return network(x_NCHW), maps
 
 
-def _blocks(network: nn.Module) -> set[nn.Module]:
+@torch.no_grad()
+def survey(network: nn.Module, example_NCHW: Tensor) -> dict[Place, int]:
+    """Where a network has what may be a hint, in the order of appearance, and how many channels: what blocks put out;
+    of a side without blocks, such as a stem's, its last map."""
+    was_training = network.training
+    _, maps = observe(network.eval(), example_NCHW)
+    network.train(was_training)
+    blocks = _blocks(network)
+    sides: dict[int, list[Place]] = {}
+    for place in maps:
+        sides.setdefault(place.side, []).append(place)
+    found: list[Place] = []
+    for places in sides.values():
+        ends: dict[int, Place] = {}  # of each map the first block: a stage puts out what its last block did
+        for place in places:
+            if place.name in blocks:
+                ends.setdefault(id(maps[place]), place)
+        found.extend(ends.values() or places[-1:])
+    return {place: maps[place].shape[1] for place in found}
+
+
+def _blocks(network: nn.Module) -> set[str]:
     """What chains (:class:`torch.nn.Sequential`) are made of: modules of several modules, or activations where
     convolutions stand in the chain themselves, as in a VGG. Whole stages are among them, and put out what their last
     block does."""
-    links = [link for chain in network.modules() if isinstance(chain, nn.Sequential) for link in chain]
-    return {link for link in links if any(link.children()) or type(link).__module__ == nn.ReLU.__module__}
+    links = {link for chain in network.modules() if isinstance(chain, nn.Sequential) for link in chain}
+    blocks = {link for link in links if any(link.children()) or type(link).__module__ == nn.ReLU.__module__}
+    return {name for name, module in network.named_modules() if module in blocks}
 
 
 class Guess(nn.Module):
@@ -102,11 +114,11 @@ class Hinted(nn.Module):
         self._own_places: list[Place] = []
         if teacher is None:
             return
-        own, given = _maps(student, example_NCHW), _maps(teacher, example_NCHW)
+        own, given = survey(student, example_NCHW), survey(teacher, example_NCHW)
         for own_place, place in in_common(own, given):
             self._own_places.append(own_place)
             self.places.append(place)
-            self.guesses.append(Guess(own[own_place].shape[1], given[place].shape[1]).to(example_NCHW))
+            self.guesses.append(Guess(own[own_place], given[place]).to(example_NCHW))
 
     def forward(self, x_NCHW: Tensor) -> tuple[Tensor, ...]:
         """The student's logits (N, K), then a guess (N, C, side, side) of each of :attr:`places`."""
@@ -115,25 +127,11 @@ class Hinted(nn.Module):
 
 
 def in_common(own: Collection[Place], given: Collection[Place]) -> list[tuple[Place, Place]]:
-    """Pairs of the student's and the teacher's places, at the same share of the blocks of their side."""
+    """Pairs of the student's and the teacher's places, at the same share of those of their side."""
     pairs: list[tuple[Place, Place]] = []
     for side in dict.fromkeys(place.side for place in given):
-        mine, theirs = _of_side(own, side), _of_side(given, side)
+        mine, theirs = ([place for place in places if place.side == side] for places in (own, given))
         count = min(PER_SIDE, len(mine), len(theirs))
         for part in range(1, count + 1):
             pairs.append((mine[len(mine) * part // count - 1], theirs[len(theirs) * part // count - 1]))
     return pairs
-
-
-def _of_side(places: Collection[Place], side: int) -> list[Place]:
-    """The blocks; where there are none, the last map."""
-    found = sorted(place for place in places if place.side == side)
-    return [place for place in found if place.number != NEWEST] or found
-
-
-@torch.no_grad()
-def _maps(network: nn.Module, example_NCHW: Tensor) -> Maps:
-    was_training = network.training
-    _, maps = observe(network.eval(), example_NCHW)
-    network.train(was_training)
-    return maps

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dreamdistill.distill.hints import NEWEST, Hinted, Place, in_common, observe
+from dreamdistill.distill.hints import Hinted, Place, in_common, observe, survey
 from dreamdistill.distill.objective import hint_loss
 from dreamdistill.shared.networks import NETWORKS, BasicBlock, SmallResNet
 
@@ -49,26 +49,41 @@ def test_hints_are_the_outputs_of_blocks() -> None:
     for module in resnet.modules():
         if isinstance(module, BasicBlock):
             module.register_forward_hook(lambda _, __, out: ends.append(out))
-    logits, found = observe(resnet, x)
-    blocks = [place for place in found if place.number != NEWEST]
-    assert blocks == [Place(side, number) for side in (32, 16, 8) for number in range(3)]
-    assert all(torch.equal(found[place], end) for place, end in zip(blocks, ends, strict=True))
+    places = survey(resnet, x)
+    assert [(place.side, channels) for place, channels in places.items()] == 3 * [(32, 16)] + 3 * [(16, 32)] + 3 * [
+        (8, 64)
+    ]
+    ends.clear()
+    logits, found = observe(resnet, x, places)
+    assert list(found) == list(places)
+    assert all(torch.equal(found[place], end) for place, end in zip(places, ends, strict=True))
     assert torch.equal(logits, resnet(x))
-    _, some = observe(resnet, x, [Place(16, 1)])
-    assert list(some) == [Place(16, 1)]
 
 
 def test_a_chain_of_convolutions_has_its_activations_as_blocks() -> None:
-    _, found = observe(network("cifar_vgg11_bn"), torch.randn(2, 3, 32, 32))
-    channels = [(place.side, found[place].shape[1]) for place in found if place.number != NEWEST]
+    vgg, x = network("cifar_vgg11_bn"), torch.randn(2, 3, 32, 32)
+    places = survey(vgg, x)
+    channels = [(place.side, channels) for place, channels in places.items()]
     assert channels == [(32, 64), (16, 128), (8, 256), (8, 256), (4, 512), (4, 512), (2, 512), (2, 512)]
-    assert all(found[place].min() >= 0 for place in found if place.number != NEWEST)
+    assert all(found.min() >= 0 for found in observe(vgg, x, places)[1].values())
 
 
-def test_networks_without_chains_hint_with_the_last_map_of_each_side() -> None:
-    assert in_common([Place(8, NEWEST)], [Place(8, NEWEST)]) == [(Place(8, NEWEST), Place(8, NEWEST))]
-    blocks = [Place(8, NEWEST), Place(8, 0), Place(8, 1)]
-    assert in_common([Place(8, NEWEST)], blocks) == [(Place(8, NEWEST), Place(8, 1))]
+def test_a_side_without_blocks_hints_with_its_last_map() -> None:
+    stem = nn.Conv2d(3, 4, 3, padding=1)
+    body = nn.Sequential(nn.Conv2d(4, 5, 3, stride=2, padding=1), nn.ReLU())
+    net = nn.ModuleList([stem, body])
+    net.forward = lambda x: body(stem(x)).mean((2, 3))  # type: ignore[method-assign]
+    assert survey(net, torch.zeros(1, 3, 8, 8)) == {Place(8, "0"): 4, Place(4, "1.1"): 5}
+
+
+def test_what_acts_in_training_alone_moves_no_hint() -> None:
+    """In evaluation a Dropout puts out what it got, in training a map of its own."""
+    block = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), nn.Dropout())
+    net = nn.Sequential(nn.Sequential(block, copy.deepcopy(block)), nn.Flatten(), nn.Linear(192, 2))
+    places = list(survey(net, torch.zeros(1, 3, 8, 8)))
+    seen = observe(net.train(), torch.randn(2, 3, 8, 8), places)[1]
+    assert list(seen) == places
+    assert len({found.data_ptr() for found in seen.values()}) == len(places) > 1
 
 
 @pytest.mark.parametrize(
@@ -81,8 +96,8 @@ def test_networks_without_chains_hint_with_the_last_map_of_each_side() -> None:
     ],
 )
 def test_blocks_are_paired_by_their_share_of_the_depth(own: int, given: int, pairs: list[tuple[int, int]]) -> None:
-    found = in_common([Place(16, number) for number in range(own)], [Place(16, number) for number in range(given)])
-    assert [(mine.number, theirs.number) for mine, theirs in found] == pairs
+    found = in_common([Place(16, str(number)) for number in range(own)], [Place(16, str(n)) for n in range(given)])
+    assert [(int(mine.name), int(theirs.name)) for mine, theirs in found] == pairs
 
 
 def test_what_is_changed_in_place_is_seen_as_it_ended() -> None:
@@ -97,7 +112,7 @@ def test_what_is_changed_in_place_is_seen_as_it_ended() -> None:
     hinted = Hinted(InPlace(), InPlace(), torch.zeros(1, 3, 8, 8))
     logits, guess = hinted(torch.randn(2, 3, 8, 8))
     (logits.sum() + guess.sum()).backward()
-    assert observe(hinted.student, torch.randn(2, 3, 8, 8))[1][Place(8, NEWEST)].min() >= 0
+    assert observe(hinted.student, torch.randn(2, 3, 8, 8))[1][Place(8, "conv")].min() >= 0
 
 
 def test_networks_share_the_hints_of_sides_that_both_have() -> None:
