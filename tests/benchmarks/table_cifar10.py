@@ -146,7 +146,7 @@ class Table:
         else:
             seconds = (self.adapt if method in ADAPTIVE else self.invert)(method, dreams, seed)
         report = self.distill(dreams, folder / "student", seed)
-        student = load_teacher(str(folder / "student"))
+        student = load_teacher(str(folder / "student"), device=pick_device(self.device))
         return {
             "top1": report.student_top1,
             "agreement": top1(student.network, self.said, student.preprocessing),
