@@ -95,7 +95,7 @@ def _check(condition: object, message: str) -> None:
 
 _CIFAR10 = Recipe(steps=(2000,), alpha_tv=4e-4, alpha_l2=3e-8, jitter=2)
 
-# Ours, at a tenth of the published steps; docs/performance.md has the evidence. The spectrum of natural images takes
+# Ours, at a tenth of the published steps; docs/accuracy.md has the evidence. The spectrum of natural images takes
 # the place of the priors; views differ from image to image; images of one class are kept apart, or they would all show
 # the same evidence; statistics are in each layer's own units, so that no weight is of one network.
 _NATURAL = Recipe(

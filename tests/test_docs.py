@@ -39,6 +39,23 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert missing == []
 
 
+def _anchors(document: Path) -> set[str]:
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_headings(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", document.read_text())
+    missing = [
+        f"{target}#{anchor}"
+        for target, anchor in links
+        if anchor not in _anchors(document.parent / target if target else document)
+    ]
+    assert missing == []
+
+
 def test_the_readme_shows_commands() -> None:
     assert sum(document == "README.md" for document, _ in commands()) >= 6
 
