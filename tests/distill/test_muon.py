@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dreamdistill.distill.muon import Muon, orthogonalized
+from dreamdistill.distill.muon import LONGEST, Muon, orthogonalized
 
 LR, MOMENTUM = 0.1, 0.9
 
@@ -66,7 +66,7 @@ def test_steps_are_those_of_the_reference(layout: torch.memory_format) -> None:
 
 def test_steps_do_not_depend_on_the_scale_of_the_loss_or_of_the_weight() -> None:
     ends = []
-    for scale in (1.0, 0.1, 1e4):
+    for scale in (1.0, 0.1, 2.0):
         weight = nn.Parameter(scale * normal(4, 6))
         optimizer = Muon([weight], lr=LR, momentum=MOMENTUM)
         for step in range(3):
@@ -89,6 +89,23 @@ def test_a_weight_behind_which_a_batchnorm_stands_keeps_its_length() -> None:
         optimizer.step()
     # Not exactly: of a sideways gradient, what is orthogonalized is only nearly sideways.
     assert weight.norm().item() == pytest.approx(before, rel=0.1)
+
+
+@pytest.mark.parametrize("first", [1.0, 100.0])
+def test_weights_do_not_grow_without_end(first: float) -> None:
+    """What is orthogonalized of a sideways gradient is not quite sideways, and adds up."""
+    weight = nn.Parameter(first * normal(4, 6))
+    optimizer = Muon([weight], lr=LR, momentum=MOMENTUM)
+    longest = max(weight.norm().item(), LONGEST * 2)
+    lengths = []
+    for step in range(300):
+        along = weight.detach() / weight.norm()
+        gradient = normal(4, 6, seed=step)
+        weight.grad = gradient - (gradient * along).sum() * along - 0.5 * along  # on the average outwards
+        optimizer.step()
+        lengths.append(weight.norm().item())
+    assert lengths[-1] == pytest.approx(longest)
+    assert max(lengths) == pytest.approx(longest)
 
 
 def test_a_weight_gets_away_from_zero_and_one_without_gradient_stays() -> None:
