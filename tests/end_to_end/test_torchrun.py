@@ -202,7 +202,7 @@ def test_sigterm_ends_all_and_the_same_command_goes_on(
     ("settings", "says"),
     [
         (["--eval", "nowhere"], "error: nowhere: no such folder"),  # which the first process alone notices
-        (["--lr", 1e30, "--warmup-epochs", 0], "error: the training loss became NaN"),
+        (["--lr", 1e38, "--warmup-epochs", 0], "error: the training loss became NaN"),
     ],
 )
 def test_an_error_ends_all(torchrun: Torchrun, made_shards: Path, tmp_path: Path, settings: list, says: str) -> None:
