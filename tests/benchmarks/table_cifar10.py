@@ -22,7 +22,6 @@ import io
 import json
 import statistics
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,22 +156,13 @@ class Table:
 
 
 @torch.no_grad()
-def as_said(teacher: Teacher, images: EvalSet) -> tuple[EvalSet, float]:
-    """The same images with the teacher's answers for labels, on which top-1 is how much of the teacher has come over;
-    and the teacher's own top-1, 0 to 1.
-
+def as_said(teacher: Teacher, images: EvalSet) -> EvalSet:
+    """The same images with the teacher's answers for labels, on which top-1 is how much of the teacher has come over.
     A student's own top-1 does not say: where images are unlike the teacher's, a student of real ones may surpass it."""
-    said: list[int] = []
-    right = 0
-    for pixels_NCHW, labels_N in labelled_batches(images, teacher.preprocessing, 256):
-        answers_N = teacher.network(teacher.preprocessing.normalize(pixels_NCHW)).argmax(1)
-        said += answers_N.tolist()
-        right += int((answers_N == labels_N).sum())
-
-    def read() -> Iterator[tuple[Image.Image, int]]:
-        return ((image, answer) for (image, _), answer in zip(images.read(), said, strict=True))
-
-    return replace(images, read=read), right / len(said)
+    batches = labelled_batches(images, teacher.preprocessing, 256)
+    answers = [teacher.network(teacher.preprocessing.normalize(pixels)).argmax(1) for pixels, _ in batches]
+    labels = torch.cat(answers).tolist()
+    return replace(images, read=lambda: ((image, said) for (image, _), said in zip(images.read(), labels, strict=True)))
 
 
 def summary(method: str, budget: Budget, found: list[dict[str, float]]) -> dict[str, Any]:
@@ -251,7 +241,7 @@ def main() -> None:
     changes = {name: value for name in ("images", "steps", "epochs", "seeds") if (value := getattr(asked, name))}
     budget = replace(BUDGETS[asked.budget], **changes)
     teacher = load_teacher(asked.teacher, weights=asked.weights)
-    said, measured = as_said(teacher, open_eval(asked.eval, teacher.num_classes))
+    images = open_eval(asked.eval, teacher.num_classes)
     name = asked.name or f"{teacher.architecture}-{asked.student}-{asked.budget}".replace("/", "-")
     table = Table(
         budget=budget,
@@ -261,11 +251,12 @@ def main() -> None:
         changes=({} if asked.jitter is None else {"jitter": asked.jitter}) | ({} if asked.flip else {"flip": False}),
         real=asked.real,
         eval=asked.eval,
-        said=said,
+        said=as_said(teacher, images),
         out=asked.out / name,
         device=asked.device,
     )
     methods = [m for m in METHODS if m in asked.methods.split(",") and (m != "real" or asked.real)]
+    measured = top1(teacher.network, images, teacher.preprocessing)
     asked.results.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[dict[str, float]]] = {}
     result: dict[str, Any] = {}
