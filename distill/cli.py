@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..shared.commandline import run_command, stage_command
+from ..shared.cli.commandline import run_command, stage_command
 from .config import DistillConfig
 
 command = stage_command(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..shared.config import StageConfig, nested, setting
-from ..shared.errors import ConfigError
+from ..shared.core.config import StageConfig, nested, setting
+from ..shared.core.errors import ConfigError
 from .recipe import Training
 
 

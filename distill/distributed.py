@@ -19,10 +19,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..shared.errors import ConfigError, DreamError
-from ..shared.launch import Place, find_place, under_torchrun
-from ..shared.loaders import Rows
-from ..shared.signals import ignore_stops
+from ..shared.core.errors import ConfigError, DreamError
+from ..shared.core.launch import Place, Rows, find_place, under_torchrun
+from ..shared.core.signals import ignore_stops
 
 T = TypeVar("T")
 # How long to wait for one another, since the first measures the teacher meanwhile. A death is noticed at once.

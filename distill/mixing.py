@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta
 
-from .leaves import shapes
+from .dead_leaves import shapes
 
 PIECES, RADII = 7, (1 / 8, 0.9)  # of a collage, over a background
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..shared.config import setting
-from ..shared.errors import ConfigError
+from ..shared.core.config import setting
+from ..shared.core.errors import ConfigError
 
 STEPS = 8000  # of gradient descent, which small sets take many passes for
 PASSES = 100, 1000  # for any set, and for none
@@ -32,7 +32,7 @@ class Training:
     warmup_epochs: int = setting(8, help="epochs of linear warm-up")
     momentum: float = setting(0.9, help="Nesterov momentum; of biases and BatchNorms Adam's first decay rate")
     temperature: float = setting(4.0, help="softens both distributions; the loss is scaled by its square")
-    alpha_hint: float = setting(
+    feature_weight: float = setting(
         5000.0, help="weight of guessing the teacher's feature maps; 0 is off, as where labels are stored"
     )
     labels: str = setting(
@@ -63,8 +63,8 @@ class Training:
             raise ConfigError("--lr and --temperature must be above 0")
         if not 0 <= self.momentum < 1:
             raise ConfigError("--momentum must lie in [0, 1)")
-        if min(self.alpha_hint, self.mixup) < 0:
-            raise ConfigError("--alpha-hint and --mixup must be 0 or more")
+        if min(self.feature_weight, self.mixup) < 0:
+            raise ConfigError("--feature-weight and --mixup must be 0 or more")
         if not 0 <= self.collage <= 1 or not 0 <= self.leaves <= 1:
             raise ConfigError("--collage and --leaves must lie in [0, 1]")
         if not 0 < self.min_area <= 1:

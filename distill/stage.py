@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..shared.checkpoints import save_model, weights_sha256
-from ..shared.errors import ConfigError
-from ..shared.evaluation import open_eval, top1
-from ..shared.launch import Place
-from ..shared.loaders import Batch, Rows, make_loader, resolve_loader
-from ..shared.results import ResultFolder
-from ..shared.runtime import cpu_count, make_deterministic, pick_device
-from ..shared.shards import ShardFolder
-from ..shared.teachers import Preprocessing, Teacher, load_teacher, new_student, reload_teacher
+from ..shared.core.device import cpu_count, make_deterministic, pick_device
+from ..shared.core.errors import ConfigError
+from ..shared.core.launch import Place, Rows
+from ..shared.data.accuracy import top1
+from ..shared.data.labelled import open_labelled
+from ..shared.models.checkpoints import save_model, weights_sha256
+from ..shared.models.classifier import Classifier, Preprocessing, load_model, new_student, reload_model
+from ..shared.models.results import ResultFolder
+from ..shared.shards.batches import Batch
+from ..shared.shards.folder import ShardFolder
+from ..shared.shards.loaders import make_loader, resolve_loader
 from .config import DistillConfig
 from .distributed import ALONE, Group, joined, torchrun_place
 from .trainer import set_up, take_step, train
@@ -53,7 +55,9 @@ def run(config: DistillConfig) -> DistillReport | None:
 
 def _run(config: DistillConfig, group: Group, device: torch.device) -> DistillReport | None:
     shards = ShardFolder.open(config.shards, rounds=config.rounds)
-    images = open_eval(config.eval, shards.manifest.teacher["num_classes"]) if config.eval and group.is_first else None
+    images = (
+        open_labelled(config.eval, shards.manifest.teacher["num_classes"]) if config.eval and group.is_first else None
+    )
     teacher = _find_teacher(config, shards, device, tell=group.is_first)
     loader = group.from_first(resolve_loader(config.training.loader))
     name, student = _student_at_start(config, shards)
@@ -68,7 +72,7 @@ def _run(config: DistillConfig, group: Group, device: torch.device) -> DistillRe
         _train_student(config, shards, teacher, folder, name, student.to(device), loader, group)
     if not group.is_first:
         return None
-    saved = load_teacher(str(config.out), device=device)
+    saved = load_model(str(config.out), device=device)
     report = DistillReport(
         teacher_top1=teacher_top1,
         student_top1=top1(saved.network, images, saved.preprocessing) if images else None,
@@ -121,7 +125,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
 def _train_student(
     config: DistillConfig,
     shards: ShardFolder,
-    teacher: Teacher | None,
+    teacher: Classifier | None,
     folder: ResultFolder,
     name: str,
     student: nn.Module,
@@ -177,20 +181,20 @@ def _student_at_start(config: DistillConfig, shards: ShardFolder) -> tuple[str, 
     if config.init is None:
         name = config.student or record["name"]
         return new_student(name, num_classes=record["num_classes"], preprocessing=preprocessing, seed=config.seed)
-    saved = load_teacher(str(config.init))
+    saved = load_model(str(config.init))
     if (saved.num_classes, saved.preprocessing) != (record["num_classes"], preprocessing):
         raise ConfigError(f"--init {config.init} is not of the teacher's classes, image size and normalisation")
     return saved.architecture, saved.network.requires_grad_(True)
 
 
-def _find_teacher(config: DistillConfig, shards: ShardFolder, device: torch.device, *, tell: bool) -> Teacher | None:
+def _find_teacher(config: DistillConfig, shards: ShardFolder, device: torch.device, *, tell: bool) -> Classifier | None:
     """The teacher of the shards; None if it does not load and nobody insisted on it, since logits are stored.
 
     Args:
         tell: say so on stderr.
     """
     try:
-        return reload_teacher(shards.manifest.teacher, name=config.teacher, weights=config.weights, device=device)
+        return reload_model(shards.manifest.teacher, name=config.teacher, weights=config.weights, device=device)
     except ConfigError as error:
         if config.teacher or config.weights or config.training.labels == "teacher":
             raise

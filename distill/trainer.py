@@ -15,18 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..shared.errors import DreamError
-from ..shared.loaders import Batch, Loader, Rows
-from ..shared.progress import Progress
-from ..shared.results import ResultFolder
-from ..shared.runtime import derive_seed, write_bytes
-from ..shared.schedules import lr_factor
-from ..shared.teachers import Preprocessing
+from ..shared.cli.progress import ProgressBar
+from ..shared.core.errors import DreamError
+from ..shared.core.files import write_bytes
+from ..shared.core.launch import Rows
+from ..shared.core.numerics import derive_seed, lr_factor
+from ..shared.models.classifier import Preprocessing
+from ..shared.models.results import ResultFolder
+from ..shared.shards.batches import Batch, Loader
 from .distributed import ALONE, Group
-from .hints import Hinted
-from .lessons import Lessons, autocast
+from .features import StudentWithRegressors
 from .muon import Muon
 from .recipe import Training
+from .views import Lessons, autocast
 
 ADAM_LR, ADAM_BETA2 = 0.2, 0.99  # for biases and BatchNorms; the first is a share of the matrices' learning rate
 
@@ -77,7 +78,7 @@ def train(
         folder.begin()
     history = _restore(folder, parts, device, group)
     forward = group.together(hinted, preprocessing.blank(1).to(next(student.parameters())))
-    with Progress(title, total=epochs, unit="epochs") if group.is_first else nullcontext() as bar:
+    with ProgressBar(title, total=epochs, unit="epochs") if group.is_first else nullcontext() as bar:
         if bar is not None:
             bar.advance(len(history))
         for epoch in range(len(history), epochs):
@@ -94,20 +95,20 @@ def train(
 
 def set_up(
     student: nn.Module, teacher: nn.Module | None, training: Training, *, preprocessing: Preprocessing, group: Group
-) -> tuple[Hinted, Lessons, list[torch.optim.Optimizer]]:
+) -> tuple[StudentWithRegressors, Lessons, list[torch.optim.Optimizer]]:
     """What :func:`take_step` takes for this student, which is on the device to train on."""
     student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if training.labels == "stored":
         teacher = None
     example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
-    hinted = Hinted(student, teacher if training.alpha_hint else None, example_NCHW)
+    hinted = StudentWithRegressors(student, teacher if training.feature_weight else None, example_NCHW)
     lessons = Lessons(
         training=training, teacher=teacher, places=hinted.places, preprocessing=preprocessing, group=group
     )
     return hinted, lessons, _optimizers(hinted, training)
 
 
-def _optimizers(hinted: Hinted, training: Training) -> list[torch.optim.Optimizer]:
+def _optimizers(hinted: StudentWithRegressors, training: Training) -> list[torch.optim.Optimizer]:
     """Muon for the weights of a student and its guesses; Adam for biases and BatchNorms, where there are any."""
     matrices = [p for p in hinted.parameters() if p.ndim > 1]
     vectors = [p for p in hinted.parameters() if p.ndim <= 1]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..shared.config import StageConfig, overlay, setting
-from ..shared.errors import ConfigError
+from ..shared.core.config import StageConfig, overlay, setting
+from ..shared.core.errors import ConfigError
 from .recipe import Recipe
 
 

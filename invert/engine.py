@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..shared.augment import random_flip, random_window
-from ..shared.errors import ConfigError, DreamError
-from ..shared.features import batchnorm_layers
-from ..shared.loaders import Rows
-from ..shared.runtime import derive_seed, generator
-from ..shared.schedules import lr_factor
-from ..shared.teachers import Teacher, count_outputs
-from .basis import Basis, make_basis
+from ..shared.core.errors import ConfigError, DreamError
+from ..shared.core.launch import Rows
+from ..shared.core.numerics import derive_seed, generator, lr_factor
+from ..shared.data.augment import random_flip, random_window
+from ..shared.models.classifier import Classifier, count_outputs
+from ..shared.models.features import batchnorm_layers
 from .execution import EAGER, Execution, Log, compiled
 from .objective import Objective
+from .parametrization import Basis, make_basis
 from .recipe import Recipe
 
 READ_EVERY = 25  # steps between reading the loss terms, which waits for the device (host sync)
@@ -54,7 +53,7 @@ class Engine:
 
     def __init__(
         self,
-        teacher: Teacher,
+        teacher: Classifier,
         recipe: Recipe,
         student: nn.Module | None = None,
         *,
@@ -144,7 +143,7 @@ class Engine:
         moved.copy_(basis.coordinates(torch.minimum(torch.maximum(basis.images(moved), low), high)))
 
 
-def check_recipe(teacher: Teacher, recipe: Recipe) -> None:
+def check_recipe(teacher: Classifier, recipe: Recipe) -> None:
     """Refuse a recipe that this teacher cannot follow.
 
     Raises:

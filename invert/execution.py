@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..shared.cost import count_macs, paired_seconds
-from ..shared.errors import one_line
-from ..shared.teachers import Teacher
+from ..shared.core.errors import one_line
+from ..shared.models.classifier import Classifier
+from ..shared.models.cost import count_macs, paired_seconds
 from .objective import Objective
 from .recipe import Recipe
 
@@ -39,7 +39,7 @@ EAGER = Execution(compile=False, precision="float32")
 
 
 def choose_execution(
-    *, compile: str, precision: str, teacher: Teacher, recipe: Recipe, images: int, device: torch.device
+    *, compile: str, precision: str, teacher: Classifier, recipe: Recipe, images: int, device: torch.device
 ) -> Execution:
     """Decide what ``auto`` leaves open.
 
@@ -54,7 +54,7 @@ def choose_execution(
     return Execution(compile=long if compile == "auto" else compile == "on", precision=precision)
 
 
-def _macs(teacher: Teacher, recipe: Recipe, images: int) -> float:
+def _macs(teacher: Classifier, recipe: Recipe, images: int) -> float:
     """Multiply-adds of all forward passes of a run."""
     full = teacher.preprocessing.image_size
     device = next(teacher.network.parameters()).device
@@ -62,7 +62,7 @@ def _macs(teacher: Teacher, recipe: Recipe, images: int) -> float:
     return images * one * sum(steps * (size / full) ** 2 for steps, size, _ in recipe.stages(full))
 
 
-def _bfloat16_pays(teacher: Teacher, recipe: Recipe) -> bool:
+def _bfloat16_pays(teacher: Classifier, recipe: Recipe) -> bool:
     if not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
         return False
     x = teacher.preprocessing.blank(PROBE_IMAGES).contiguous(memory_format=torch.channels_last)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..shared.precision import at_least_float32
+from ..shared.core.numerics import at_least_float32
+from .priors import TappedNetwork
 from .recipe import Recipe
-from .statistics import TappedNetwork
 
 
 def total_variation(x_NCHW: Tensor) -> Tensor:

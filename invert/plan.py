@@ -8,19 +8,19 @@ from typing import Any
 
 import torch
 
-from ..shared.config import to_mapping
-from ..shared.errors import ConfigError
-from ..shared.images import default_format
-from ..shared.launch import Place, find_place
-from ..shared.manifest import MANIFEST, Manifest, Round, ShardPlan, load_manifest
-from ..shared.marks import whole_shards
-from ..shared.runtime import cpu_count, pick_device
-from ..shared.teachers import Teacher, load_teacher
+from ..shared.core.config import to_mapping
+from ..shared.core.device import cpu_count, pick_device
+from ..shared.core.errors import ConfigError
+from ..shared.core.launch import Place, find_place
+from ..shared.data.images import default_format
+from ..shared.models.classifier import Classifier, load_model
+from ..shared.shards.manifest import MANIFEST, Manifest, Round, ShardPlan, load_manifest
+from ..shared.shards.records import whole_shards
 from .config import InvertConfig
 from .engine import check_recipe
 from .execution import choose_execution
-from .fanout import default_workers
-from .ray_cluster import connect
+from .executors.local import default_workers
+from .executors.ray import connect
 from .recipe import Recipe, find_recipe
 from .worker import Job
 
@@ -34,8 +34,8 @@ class Inputs:
     config: InvertConfig
     place: Place
     device: torch.device
-    teacher: Teacher
-    student: Teacher | None
+    teacher: Classifier
+    student: Classifier | None
     recipe_name: str
     recipe: Recipe
     classes: tuple[int, ...]
@@ -67,7 +67,7 @@ def load_inputs(config: InvertConfig) -> Inputs:
         device, here = tasks, torch.device("cpu")
     else:
         device = here = pick_device(config.device, place.local_rank)
-    teacher = load_teacher(
+    teacher = load_model(
         config.teacher,
         weights=config.weights,
         num_classes=config.num_classes,
@@ -156,7 +156,7 @@ def _equal_parts(total: int, most: int) -> int:
 
 
 def _execution(
-    config: InvertConfig, item: Round, teacher: Teacher, recipe: Recipe, device: torch.device
+    config: InvertConfig, item: Round, teacher: Classifier, recipe: Recipe, device: torch.device
 ) -> dict[str, Any]:
     """What the round was begun with, so that its shards are alike; for a new one, the choice."""
     if not item.execution:
@@ -179,7 +179,7 @@ def _execution(
 
 
 def _place(
-    config: InvertConfig, teacher: Teacher, *, recipe: Mapping[str, Any], images: int, **round_settings: Any
+    config: InvertConfig, teacher: Classifier, *, recipe: Mapping[str, Any], images: int, **round_settings: Any
 ) -> tuple[Manifest, int]:
     """The manifest to have and the round to make: the one of this very recipe if there is one, else a new one."""
     fresh = Manifest(teacher=teacher.describe(), rounds=())
@@ -206,10 +206,10 @@ def _place(
     return manifest.with_round(wanted), len(manifest.rounds)
 
 
-def _load_student(config: InvertConfig, teacher: Teacher) -> Teacher | None:
+def _load_student(config: InvertConfig, teacher: Classifier) -> Classifier | None:
     if config.student is None:
         return None
-    student = load_teacher(config.student, mean=teacher.preprocessing.mean, std=teacher.preprocessing.std)
+    student = load_model(config.student, mean=teacher.preprocessing.mean, std=teacher.preprocessing.std)
     if student.num_classes != teacher.num_classes:
         raise ConfigError(f"--student has {student.num_classes} classes and the teacher {teacher.num_classes}")
     return student

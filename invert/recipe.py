@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..shared.config import setting
-from ..shared.errors import ConfigError, nearest
+from ..shared.core.config import setting
+from ..shared.core.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 
-from ..shared.claims import Claims
-from ..shared.errors import ConfigError, DreamError, PartialError, StoppedError
-from ..shared.images import encode_image
-from ..shared.manifest import load_manifest
-from ..shared.marks import ShardFailure, clear_failures, read_records, whole_shards
-from ..shared.progress import Progress
-from ..shared.runtime import remove_stale_temporaries
-from ..shared.shards import clear_folder, write_info
-from ..shared.signals import grace
+from ..shared.cli.progress import ProgressBar
+from ..shared.core.errors import ConfigError, DreamError, PartialError, StoppedError
+from ..shared.core.files import remove_stale_temporaries
+from ..shared.core.signals import grace
+from ..shared.data.images import encode_image
+from ..shared.shards.locks import ShardLocks
+from ..shared.shards.manifest import load_manifest
+from ..shared.shards.records import ShardFailure, clear_failures, read_records, whole_shards
+from ..shared.shards.writer import clear_folder, write_info
 from .config import InvertConfig
 from .engine import Engine
 from .execution import Execution
-from .fanout import make_shards
+from .executors.local import make_shards
 from .plan import Inputs, Plan, load_inputs, make_plan, place_round
 from .worker import Job
 
@@ -60,8 +60,8 @@ def run(config: InvertConfig) -> InvertReport:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
-    with Claims(folder) as claims, claims.folder():
-        if config.overwrite and not claims.nothing_in_hand():
+    with ShardLocks(folder) as locks, locks.folder():
+        if config.overwrite and not locks.all_free():
             raise ConfigError(f"another di-invert is at work in {folder}: --overwrite would delete its shards")
         manifest, number = place_round(inputs)
         if config.overwrite:
@@ -125,7 +125,7 @@ def _make(inputs: Inputs, todo: Plan) -> dict[int, ShardFailure]:
     clear_failures(config.out, todo.pending)  # they are tried again
     total = sum(p.count for p in todo.pending)
     try:
-        with grace(config.grace) as stopping, Progress("invert", total=total, unit="images") as bar:
+        with grace(config.grace) as stopping, ProgressBar("invert", total=total, unit="images") as bar:
             failures = make_shards(
                 todo.job,
                 todo.pending,
@@ -155,9 +155,9 @@ def _told(failures: dict[int, ShardFailure]) -> str:
 
 def _take_back(folder: Path, job: Job) -> None:
     """Drop the round of which no shard could be made: the recipe that does better must not find it in its way."""
-    with Claims(folder) as claims, claims.folder():
+    with ShardLocks(folder) as locks, locks.folder():
         manifest = load_manifest(folder)
-        if not claims.nothing_in_hand() or whole_shards(folder) & {plan.number for plan in job.round.shards()}:
+        if not locks.all_free() or whole_shards(folder) & {plan.number for plan in job.round.shards()}:
             return  # other runs have more luck
         if len(manifest.rounds) == 1:
             clear_folder(folder)

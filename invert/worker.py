@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..shared.claims import Claims
-from ..shared.images import decode_image, encode_image
-from ..shared.manifest import Round, ShardPlan
-from ..shared.marks import ShardRecord, is_whole
-from ..shared.runtime import make_deterministic
-from ..shared.shards import Sample, write_shard
-from ..shared.teachers import Teacher, reload_teacher
+from ..shared.core.device import make_deterministic
+from ..shared.data.images import decode_image, encode_image
+from ..shared.models.classifier import Classifier, reload_model
+from ..shared.shards.locks import ShardLocks
+from ..shared.shards.manifest import Round, ShardPlan
+from ..shared.shards.records import CommitRecord, is_whole
+from ..shared.shards.writer import Sample, write_shard
 from .engine import DivergedError, Engine, batch_seed
 from .execution import Execution, Log
 from .recipe import Recipe
@@ -36,7 +36,7 @@ class Job:
     """All that a worker process needs to make any shard of a round; plain values, so that it can be sent to one.
 
     Attributes:
-        teacher: its description (:meth:`~.teachers.Teacher.describe`).
+        teacher: its description (:meth:`~.teachers.Classifier.describe`).
         student: that of the network to compete against, or None.
         round_number: place of the round in the manifest, part of the seed.
         threads: CPU threads for the optimisation; sums in floating point depend on it.
@@ -100,15 +100,15 @@ class Worker:
     """
 
     def __init__(
-        self, job: Job, device: torch.device, teacher: Teacher | None = None, *, progress: Progress, log: Log
+        self, job: Job, device: torch.device, teacher: Classifier | None = None, *, progress: Progress, log: Log
     ) -> None:
         torch.set_num_threads(job.threads)
         make_deterministic()
         self.job = job
         self.progress = progress
         self.log = log
-        self.teacher = teacher or reload_teacher(job.teacher, device=device)
-        student = reload_teacher(job.student, device=device).network if job.student else None
+        self.teacher = teacher or reload_model(job.teacher, device=device)
+        student = reload_model(job.student, device=device).network if job.student else None
         execution = Execution(**job.round.execution)
         self.engine = Engine(self.teacher, job.recipe, student, execution=execution, log=log)
 
@@ -123,29 +123,29 @@ class Worker:
         """
         # A new thread has torch's default number of threads, not its parent's: labels are sums too.
         writer = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.job.threads,))
-        with Claims(self.job.folder) as claims, writer:
+        with ShardLocks(self.job.folder) as locks, writer:
             writing: Future[None] | None = None
             for plan in plans:
-                if not claims.take(plan.number):
+                if not locks.try_lock(plan.number):
                     report(Outcome(number=plan.number, fate="busy"))
                 elif is_whole(self.job.folder, plan.number):  # made by another run since the plan was
-                    claims.give_back(plan.number)
+                    locks.unlock(plan.number)
                     self.progress(plan.count, {})
                     report(Outcome(number=plan.number, fate="made"))
                 else:
                     try:
                         made = self._optimise(plan)
                     except DivergedError as error:
-                        claims.give_back(plan.number)
+                        locks.unlock(plan.number)
                         report(Outcome(number=plan.number, fate="diverged", reason=str(error)))
                         continue
                     if writing is not None:
                         writing.result()
-                    writing = writer.submit(self._finish, made, claims, report)
+                    writing = writer.submit(self._finish, made, locks, report)
             if writing is not None:
                 writing.result()
 
-    def _finish(self, made: _Made, claims: Claims, report: Report) -> None:
+    def _finish(self, made: _Made, locks: ShardLocks, report: Report) -> None:
         number = made.plan.number
         try:
             self._write(made)
@@ -153,7 +153,7 @@ class Worker:
             outcome = Outcome(number=number, fate="unwritable", reason=str(error), error=error)
         else:
             outcome = Outcome(number=number, fate="made")
-        claims.give_back(number)
+        locks.unlock(number)
         report(outcome)
 
     def _optimise(self, plan: ShardPlan) -> _Made:
@@ -188,13 +188,13 @@ class Worker:
             seconds=time.monotonic() - started,
         )
 
-    def _write(self, made: _Made) -> ShardRecord:
+    def _write(self, made: _Made) -> CommitRecord:
         started = time.monotonic()
         images = [encode_image(image, self.job.round.format) for image in made.pixels_NCHW]
         logits_NK = self._label(images)
 
-        def commit(count: int, size: int, sha256: str) -> ShardRecord:
-            return ShardRecord(
+        def commit(count: int, size: int, sha256: str) -> CommitRecord:
+            return CommitRecord(
                 count=count,
                 bytes=size,
                 sha256=sha256,

@@ -31,8 +31,8 @@ from typing import Any
 from ..distill.config import DistillConfig
 from ..invert.config import InvertConfig
 from ..prune.config import PruneConfig
-from ..shared.config import StageConfig, coerce, from_mapping, load_yaml, setting, settings_of
-from ..shared.errors import ConfigError, nearest
+from ..shared.core.config import StageConfig, coerce, from_mapping, load_yaml, setting, settings_of
+from ..shared.core.errors import ConfigError, nearest
 
 STAGES: dict[str, type[StageConfig]] = {"invert": InvertConfig, "distill": DistillConfig, "prune": PruneConfig}
 _REFERENCES = ("shards", "teacher", "student", "init")  # options that may name an earlier stage

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..distill.recipe import Training
-from ..shared.config import StageConfig, nested, setting
-from ..shared.errors import ConfigError
+from ..shared.core.config import StageConfig, nested, setting
+from ..shared.core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

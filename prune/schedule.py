@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
-from ..shared.cost import num_filters
-from ..shared.widths import widths_of
+from ..shared.models.channels import channel_config
+from ..shared.models.cost import num_filters
+from .groups import find_groups
 from .importance import gate_scores
 from .selection import choose_channels
-from .surgery import find_groups, remove_channels
+from .surgery import remove_channels
 
 
 def prune_filters(
@@ -36,7 +37,7 @@ def prune_filters(
         ConfigError: the architecture cannot be pruned.
     """
     before = num_filters(network)
-    original = widths_of(network)
+    original = channel_config(network)
     for step in range(1, steps + 1):
         groups = find_groups(network, example_NCHW)
         gates = gate_scores(network, batches())

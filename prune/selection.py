@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..shared.widths import Widths
-from .surgery import ChannelGroup
+from ..shared.models.channels import ChannelConfig
+from .groups import ChannelGroup
 
 MIN_SHARE = 0.1  # of its first channels that every layer keeps: a layer of one or two channels stops learning
 
 
 def choose_channels(
-    groups: Sequence[ChannelGroup], scores: Sequence[Tensor], num_filters: int, *, original: Widths
+    groups: Sequence[ChannelGroup], scores: Sequence[Tensor], num_filters: int, *, original: ChannelConfig
 ) -> dict[str, list[int]]:
     """The least important channels of all groups together that hold ``num_filters`` convolution filters.
 

@@ -13,17 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from ..distill.trainer import train
-from ..shared.checkpoints import MODEL_JSON, save_model
-from ..shared.cost import count_macs, num_filters, num_parameters, paired_latency_ms
-from ..shared.errors import DreamError
-from ..shared.evaluation import open_eval, top1
-from ..shared.launch import require_alone
-from ..shared.loaders import Loader, make_loader, resolve_loader
-from ..shared.progress import Progress
-from ..shared.results import ResultFolder
-from ..shared.runtime import cpu_count, make_deterministic, pick_device
-from ..shared.shards import ShardFolder
-from ..shared.teachers import Teacher, load_teacher, reload_teacher
+from ..shared.cli.progress import ProgressBar
+from ..shared.core.device import cpu_count, make_deterministic, pick_device
+from ..shared.core.errors import DreamError
+from ..shared.core.launch import require_alone
+from ..shared.data.accuracy import top1
+from ..shared.data.labelled import open_labelled
+from ..shared.models.checkpoints import MODEL_JSON, save_model
+from ..shared.models.classifier import Classifier, load_model, reload_model
+from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
+from ..shared.models.results import ResultFolder
+from ..shared.shards.batches import Loader
+from ..shared.shards.folder import ShardFolder
+from ..shared.shards.loaders import make_loader, resolve_loader
 from .config import PruneConfig
 from .schedule import prune_filters
 
@@ -60,7 +62,7 @@ def run(config: PruneConfig) -> PruneReport:
     torch.set_num_threads(cpu_count())
     make_deterministic()
     shards, teacher = _open(config, device)
-    images = open_eval(config.eval, teacher.num_classes) if config.eval else None
+    images = open_labelled(config.eval, teacher.num_classes) if config.eval else None
     resolve_loader(config.training.loader)
     folder = ResultFolder.open(config, shards.identity, teacher.sha256)
     finished = folder.report()
@@ -71,7 +73,7 @@ def run(config: PruneConfig) -> PruneReport:
     surgery_seconds = 0.0
     if not folder.has_model():
         surgery_seconds = _make(config, shards, teacher, folder, device)
-    pruned = load_teacher(str(config.out), device=device)
+    pruned = load_model(str(config.out), device=device)
     example_NCHW = _example(teacher, device)
     latency = paired_latency_ms(
         [teacher.network, pruned.network], example_NCHW.expand(config.latency_batch, -1, -1, -1).contiguous()
@@ -110,14 +112,14 @@ def dry_run(config: PruneConfig) -> dict[str, Any]:
     }
 
 
-def _open(config: PruneConfig, device: torch.device) -> tuple[ShardFolder, Teacher]:
+def _open(config: PruneConfig, device: torch.device) -> tuple[ShardFolder, Classifier]:
     shards = ShardFolder.open(config.shards)
-    teacher = reload_teacher(shards.manifest.teacher, name=config.teacher, weights=config.weights, device=device)
+    teacher = reload_model(shards.manifest.teacher, name=config.teacher, weights=config.weights, device=device)
     return shards, teacher
 
 
 def _make(
-    config: PruneConfig, shards: ShardFolder, teacher: Teacher, folder: ResultFolder, device: torch.device
+    config: PruneConfig, shards: ShardFolder, teacher: Classifier, folder: ResultFolder, device: torch.device
 ) -> float:
     """Prune, repair and save; returns the seconds that scoring and surgery took."""
     begun = time.monotonic()
@@ -137,7 +139,7 @@ def _make(
         for batch in scored:
             yield teacher.preprocessing.normalize(batch.images), batch.targets
 
-    with Progress("prune", total=config.steps, unit="scorings") as bar:
+    with ProgressBar("prune", total=config.steps, unit="scorings") as bar:
         prune_filters(
             network,
             config.ratio,
@@ -173,7 +175,7 @@ def _make(
 @torch.no_grad()
 def _check_saved(config: PruneConfig, network: nn.Module, example_NCHW: Tensor) -> None:
     """What was saved must be what was trained: the channel table has to say all that surgery changed."""
-    again_NK = load_teacher(str(config.out), device=example_NCHW.device).network(example_NCHW)
+    again_NK = load_model(str(config.out), device=example_NCHW.device).network(example_NCHW)
     trained_NK = network.eval()(example_NCHW)
     # Not the same bits: the trained network's weights lie in another memory order, so sums run in another.
     if (again_NK - trained_NK).abs().max() > 1e-3 * trained_NK.abs().max():
@@ -181,7 +183,7 @@ def _check_saved(config: PruneConfig, network: nn.Module, example_NCHW: Tensor) 
         raise DreamError("the pruned network does not load as it was saved; please report this architecture")
 
 
-def _example(teacher: Teacher, device: torch.device) -> Tensor:
+def _example(teacher: Classifier, device: torch.device) -> Tensor:
     """One image of noise: it decides shapes and costs, not scores."""
     size = teacher.preprocessing.image_size
     noise = torch.Generator().manual_seed(0)

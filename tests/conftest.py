@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from dreamdistill.shared.commandline import run_command
+from dreamdistill.shared.cli.commandline import run_command
 
 BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
 PATIENCE = 120  # seconds, on a machine that is busy with other things
@@ -30,7 +30,7 @@ MODULES = {
     "di-distill": "dreamdistill.distill.cli",
     "di-prune": "dreamdistill.prune.cli",
     "di-run": "dreamdistill.pipelines.run",
-    "di-shards": "dreamdistill.shared.cli",
+    "di-shards": "dreamdistill.shared.cli.di_shards",
 }
 
 

@@ -17,7 +17,7 @@ MODULES = {
     "di-distill": "distill.cli",
     "di-prune": "prune.cli",
     "di-run": "pipelines.run",
-    "di-shards": "shared.cli",
+    "di-shards": "shared.cli.di_shards",
 }
 
 

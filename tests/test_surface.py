@@ -12,8 +12,8 @@ import pytest
 from dreamdistill.distill.stage import DistillReport
 from dreamdistill.invert.stage import InvertReport
 from dreamdistill.prune.stage import PruneReport
-from dreamdistill.shared import errors
-from dreamdistill.shared.watch import Look
+from dreamdistill.shared.core import errors
+from dreamdistill.shared.shards.monitor import RunStatus
 
 ROOT = Path(__file__).parents[1]
 ALL = "--out --seed --device --batch-size --json --config --dry-run --overwrite --debug --version"
@@ -24,10 +24,10 @@ OPTIONS = {
     " --shard-size --classes --format --student --append --compile --precision --workers --threads --engine --address"
     " --rank --world --grace",
     "distill.cli": f"{ALL} --shards --rounds --student --init --teacher --weights --epochs --lr --warmup-epochs"
-    " --momentum --temperature --alpha-hint --labels --crop --min-area --flip --mixup --collage --leaves"
+    " --momentum --temperature --feature-weight --labels --crop --min-area --flip --mixup --collage --leaves"
     " --loader --eval",
     "prune.cli": f"{ALL} --shards --ratio --steps --score-images --teacher --weights --epochs --lr --warmup-epochs"
-    " --momentum --temperature --alpha-hint --labels --crop --min-area --flip --mixup --collage --leaves --loader"
+    " --momentum --temperature --feature-weight --labels --crop --min-area --flip --mixup --collage --leaves --loader"
     " --latency-batch --eval",
     "pipelines.run": "--out --seed --device --overwrite --dry-run --json --debug --version",
 }
@@ -41,7 +41,7 @@ def test_options_are_the_ones_promised(module: str) -> None:
 
 
 def test_di_shards_has_its_commands() -> None:
-    command = importlib.import_module("dreamdistill.shared.cli").command
+    command = importlib.import_module("dreamdistill.shared.cli.di_shards").command
     assert set(command.commands) == {"show", "verify", "score", "gallery"}
     shown = {parameter.opts[0] for parameter in command.commands["show"].params}
     assert shown == {"folder", "--watch", "--every", "--json", "--debug"}
@@ -69,7 +69,7 @@ def test_reports_have_the_keys_promised(report: type, keys: str) -> None:
 
 
 def test_a_look_has_the_keys_promised() -> None:
-    assert set(Look(state="idle").as_mapping()) == set(
+    assert set(RunStatus(state="idle").as_mapping()) == set(
         "state teacher shards shards_planned images images_planned images_per_second seconds_left"
         " seconds_since_last workers failures failed".split()
     )
@@ -91,7 +91,7 @@ def test_console_scripts_and_extras() -> None:
 def test_stages_do_not_import_one_another_and_shared_imports_none_of_them() -> None:
     allowed = {"shared": set(), "invert": {"shared"}, "distill": {"shared"}, "prune": {"shared", "distill"}}
     for folder, others in allowed.items():
-        for path in (ROOT / folder).glob("*.py"):
+        for path in (ROOT / folder).rglob("*.py"):
             for other in {"shared", "invert", "distill", "prune", "pipelines"} - others - {folder}:
                 assert f"from ..{other}" not in path.read_text(), path
 
@@ -100,13 +100,14 @@ def test_only_the_command_line_knows_click_and_rich() -> None:
     knows = {
         path.relative_to(ROOT).as_posix()
         for folder in ("shared", "invert", "distill", "prune", "pipelines")
-        for path in (ROOT / folder).glob("*.py")
+        for path in (ROOT / folder).rglob("*.py")
         if "import click" in path.read_text() or "from rich" in path.read_text()
     }
     assert knows == {
-        "shared/commandline.py",
-        "shared/cli.py",
-        "shared/progress.py",
-        "shared/watch_view.py",
+        "shared/cli/commandline.py",
+        "shared/cli/di_shards.py",
+        "shared/cli/progress.py",
+        "shared/cli/monitor_view.py",
+        "pipelines/report.py",
         "pipelines/run.py",
     }

@@ -21,13 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from ...shared.augment import random_flip, random_shift
-from ...shared.evaluation import labelled_batches, open_eval, top1
-from ...shared.loaders import Rows
-from ...shared.networks import NETWORKS
-from ...shared.runtime import pick_device, write_bytes
-from ...shared.schedules import lr_factor
-from ...shared.teachers import Preprocessing
+from ...shared.core.device import pick_device
+from ...shared.core.files import write_bytes
+from ...shared.core.launch import Rows
+from ...shared.core.numerics import lr_factor
+from ...shared.data.accuracy import top1
+from ...shared.data.augment import random_flip, random_shift
+from ...shared.data.labelled import labelled_batches, open_labelled
+from ...shared.models.classifier import Preprocessing
+from ...shared.models.networks import NETWORKS
 
 BATCH, MOMENTUM, WEIGHT_DECAY, SHIFT = 128, 0.9, 5e-4, 4
 WARMUP = 0.1  # share of the steps
@@ -84,13 +86,13 @@ def main() -> None:
 
     known = NETWORKS[asked.network]
     preprocessing = Preprocessing(mean=known.mean, std=known.std, image_size=known.image_size)
-    pixels, labels = zip(*labelled_batches(open_eval(asked.train, 10), preprocessing, 1024), strict=True)
+    pixels, labels = zip(*labelled_batches(open_labelled(asked.train, 10), preprocessing, 1024), strict=True)
     torch.manual_seed(asked.seed)
     network = known.build(num_classes=10, in_channels=preprocessing.channels).to(pick_device(asked.device))
     begun = time.monotonic()
     train(network, torch.cat(pixels), torch.cat(labels), preprocessing, epochs=asked.epochs, lr=asked.lr)
     seconds = time.monotonic() - begun
-    accuracy = top1(network, open_eval(asked.eval, 10), preprocessing)
+    accuracy = top1(network, open_labelled(asked.eval, 10), preprocessing)
     state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     write_bytes(asked.out, safetensors.torch.save(state, {"seed": str(asked.seed), "top1": f"{accuracy:.4f}"}))
     print(json.dumps({"network": asked.network, "top1": accuracy, "epochs": asked.epochs, "seconds": round(seconds)}))

@@ -16,10 +16,11 @@ import torch
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from ...shared.evaluation import load_digits, open_eval, top1
-from ...shared.networks import NETWORKS
-from ...shared.runtime import write_bytes
-from ...shared.teachers import Preprocessing
+from ...shared.core.files import write_bytes
+from ...shared.data.accuracy import top1
+from ...shared.data.labelled import load_digits, open_labelled
+from ...shared.models.classifier import Preprocessing
+from ...shared.models.networks import NETWORKS
 
 SEED, EPOCHS, BATCH, LR, WEIGHT_DECAY = 0, 60, 64, 0.1, 5e-4
 
@@ -52,7 +53,7 @@ def preprocessing() -> Preprocessing:
 
 def main() -> None:
     network = train(SEED)
-    accuracy = top1(network, open_eval("digits", 10), preprocessing())
+    accuracy = top1(network, open_labelled("digits", 10), preprocessing())
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     write_bytes(Path(sys.argv[1]), safetensors.torch.save(state, {"seed": str(SEED), "top1": f"{accuracy:.4f}"}))
     print(f"top-1 on the 450 test digits: {accuracy:.4f}")

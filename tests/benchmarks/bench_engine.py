@@ -31,9 +31,9 @@ from torch import Tensor
 from dreamdistill.invert.engine import Engine
 from dreamdistill.invert.execution import Execution, compiled
 from dreamdistill.invert.recipe import RECIPES, Recipe
-from dreamdistill.shared.cost import count_macs, paired_rounds, paired_seconds
-from dreamdistill.shared.runtime import cpu_count
-from dreamdistill.shared.teachers import Teacher, load_teacher
+from dreamdistill.shared.core.device import cpu_count
+from dreamdistill.shared.models.classifier import Classifier, load_model
+from dreamdistill.shared.models.cost import count_macs, paired_rounds, paired_seconds
 
 MIB = 2**20
 Round = Callable[[], None]
@@ -44,7 +44,7 @@ def engine_round(engine: Engine, batch_size: int) -> Round:
     return lambda: engine.synthesize(targets_N, seed=0) and None
 
 
-def bare_round(teacher: Teacher, recipe: Recipe, x: Tensor, *, precision: str) -> Round:
+def bare_round(teacher: Classifier, recipe: Recipe, x: Tensor, *, precision: str) -> Round:
     """Forward and backward of the network, ``recipe.steps`` times."""
     device = x.device
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -102,7 +102,7 @@ def matmul_tflops(device: torch.device, size: int = 8192) -> float:
 def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
     device = torch.device(arguments.device)
     torch.set_num_threads(arguments.threads)
-    teacher = load_teacher(arguments.teacher, weights=arguments.weights, image_size=arguments.image_size, device=device)
+    teacher = load_model(arguments.teacher, weights=arguments.weights, image_size=arguments.image_size, device=device)
     changes = {"steps": (arguments.steps,), "alpha_compete": 0.0, "scales": (1.0,)}
     recipe = RECIPES["cifar10-deepinversion"].changed(changes)
     precision = "bfloat16" if device.type == "cuda" else "float32"

@@ -20,9 +20,9 @@ import torch
 
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.stage import run
-from dreamdistill.shared.loaders import make_loader
-from dreamdistill.shared.runtime import cpu_count
-from dreamdistill.shared.shards import ShardFolder
+from dreamdistill.shared.core.device import cpu_count
+from dreamdistill.shared.shards.folder import ShardFolder
+from dreamdistill.shared.shards.loaders import make_loader
 
 SETS = {
     "32 px PNG, 10 classes": {"teacher": "cifar_resnet20", "num_classes": 10, "image_size": 32, "images": 4096},

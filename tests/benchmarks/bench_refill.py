@@ -31,8 +31,8 @@ from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.engine import Engine, Synthesis
 from dreamdistill.invert.objective import l2_norm, total_variation
-from dreamdistill.shared.features import batchnorm_layers
-from dreamdistill.shared.runtime import generator
+from dreamdistill.shared.core.numerics import generator
+from dreamdistill.shared.models.features import batchnorm_layers
 
 BATCH, EVERY, MOMENTUM = 256, 10, 0.9
 

@@ -12,8 +12,8 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dreamdistill.invert.objective import Objective
+from dreamdistill.invert.priors import TappedNetwork, _Tap, statistics_distance
 from dreamdistill.invert.recipe import Recipe
-from dreamdistill.invert.statistics import TappedNetwork, _Tap, statistics_distance
 
 SMALL = 1e-3  # of the largest gamma of a layer: below it the division loses the input
 

@@ -12,22 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreamdistill.shared.evaluation import labelled_batches, open_eval
-from dreamdistill.shared.images import default_format, encode_image
-from dreamdistill.shared.manifest import MANIFEST, Manifest
-from dreamdistill.shared.marks import ShardRecord, whole_shards
-from dreamdistill.shared.shards import Sample, write_info, write_shard
-from dreamdistill.shared.teachers import Teacher
+from dreamdistill.shared.data.images import default_format, encode_image
+from dreamdistill.shared.data.labelled import labelled_batches, open_labelled
+from dreamdistill.shared.models.classifier import Classifier
+from dreamdistill.shared.shards.manifest import MANIFEST, Manifest
+from dreamdistill.shared.shards.records import CommitRecord, whole_shards
+from dreamdistill.shared.shards.writer import Sample, write_info, write_shard
 
 
-def real_images(teacher: Teacher, spec: str, *, images: int, seed: int) -> tuple[Tensor, Tensor]:
+def real_images(teacher: Classifier, spec: str, *, images: int, seed: int) -> tuple[Tensor, Tensor]:
     """Real images, as many of each class as of any other, drawn by the seed: uint8 (N, C, H, W), labels (N,).
 
     Args:
         spec: of the images, as for ``--eval``; those that students are not measured on.
     """
     pixels, labels = zip(
-        *labelled_batches(open_eval(spec, teacher.num_classes), teacher.preprocessing, 1024), strict=True
+        *labelled_batches(open_labelled(spec, teacher.num_classes), teacher.preprocessing, 1024), strict=True
     )
     pixels_NCHW, labels_N = torch.cat(pixels), torch.cat(labels)
     order = list(range(len(labels_N)))
@@ -42,7 +42,7 @@ def is_there(folder: Path) -> bool:
 
 
 @torch.no_grad()
-def write_given(folder: Path, teacher: Teacher, pixels_NCHW: Tensor, targets_N: Tensor, *, name: str) -> None:
+def write_given(folder: Path, teacher: Classifier, pixels_NCHW: Tensor, targets_N: Tensor, *, name: str) -> None:
     """One shard of these images; ``name`` stands where a recipe's does."""
     count = len(targets_N)
     format = default_format(teacher.preprocessing.image_size)
@@ -58,8 +58,8 @@ def write_given(folder: Path, teacher: Teacher, pixels_NCHW: Tensor, targets_N: 
         for image, row, target in zip(pixels_NCHW, logits_NK, targets_N, strict=True)
     )
 
-    def commit(count: int, size: int, sha256: str) -> ShardRecord:
-        return ShardRecord(
+    def commit(count: int, size: int, sha256: str) -> CommitRecord:
+        return CommitRecord(
             count=count,
             bytes=size,
             sha256=sha256,

@@ -77,7 +77,7 @@ def tars(folder: Path) -> dict[str, str]:
 def strangers(folder: Path, shards: int) -> set[str]:
     """Names in the folder that do not belong to a whole run of so many shards."""
     own = {f"{number:06d}.{suffix}" for number in range(shards) for suffix in ("tar", "idx", "json")}
-    return {path.name for path in folder.iterdir()} - own - {"manifest.json", "_info.json", ".claims"}
+    return {path.name for path in folder.iterdir()} - own - {"manifest.json", "_info.json", ".locks"}
 
 
 def undisturbed(out: Path, shards: int) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dreamdistill.invert.recipe import Recipe
-from dreamdistill.shared.features import batchnorm_layers
-from dreamdistill.shared.teachers import Teacher
+from dreamdistill.shared.models.classifier import Classifier
+from dreamdistill.shared.models.features import batchnorm_layers
 
 
 def published_network(network: nn.Module) -> tuple[nn.Module, list[Tensor]]:
@@ -49,7 +49,7 @@ def published_loss(
     return loss, terms
 
 
-def published_step(teacher: Teacher, recipe: Recipe, x: Tensor) -> Callable[[], None]:
+def published_step(teacher: Classifier, recipe: Recipe, x: Tensor) -> Callable[[], None]:
     """A call makes ``recipe.steps`` steps: shift, loss, gradient of images and weights, Adam, loss read by the host."""
     network, distances = published_network(teacher.network)
     targets_N = torch.arange(len(x), device=x.device) % teacher.num_classes

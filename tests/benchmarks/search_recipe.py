@@ -25,7 +25,7 @@ from dreamdistill.distill import stage as distill
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
-from dreamdistill.shared.runtime import write_text
+from dreamdistill.shared.core.files import write_text
 
 COSINE = {"schedule": "cosine"}
 Candidate = tuple[str, dict[str, Any]]  # a preset, and what is changed of it

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dreamdistill.distill.recipe import Training
-from dreamdistill.shared.runtime import cpu_count
+from dreamdistill.shared.core.device import cpu_count
 
 RESULTS = Path(__file__).parents[2] / "docs/results"
 

@@ -36,11 +36,13 @@ from dreamdistill.distill.config import DistillConfig
 from dreamdistill.distill.recipe import Training
 from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
-from dreamdistill.shared.evaluation import EvalSet, labelled_batches, open_eval, top1
-from dreamdistill.shared.gallery import contact_sheet
-from dreamdistill.shared.runtime import pick_device, write_bytes, write_text
-from dreamdistill.shared.shards import ShardFolder
-from dreamdistill.shared.teachers import Teacher, load_teacher
+from dreamdistill.shared.core.device import pick_device
+from dreamdistill.shared.core.files import write_bytes, write_text
+from dreamdistill.shared.data.accuracy import top1
+from dreamdistill.shared.data.labelled import LabelledSet, labelled_batches, open_labelled
+from dreamdistill.shared.models.classifier import Classifier, load_model
+from dreamdistill.shared.shards.folder import ShardFolder
+from dreamdistill.shared.shards.gallery import contact_sheet
 
 METHODS = ("noise", "deepdream", "deepinversion", "adi", "ours", "real")
 ADAPTIVE = ("adi", "ours")
@@ -79,13 +81,13 @@ class Table:
     """What a table is of; said: the test images, labelled by the teacher."""
 
     budget: Budget
-    teacher: Teacher
+    teacher: Classifier
     student: str
     training: Training
     changes: dict[str, Any]
     real: str | None
     eval: str
-    said: EvalSet
+    said: LabelledSet
     out: Path
     device: str
 
@@ -146,7 +148,7 @@ class Table:
         else:
             seconds = (self.adapt if method in ADAPTIVE else self.invert)(method, dreams, seed)
         report = self.distill(dreams, folder / "student", seed)
-        student = load_teacher(str(folder / "student"), device=pick_device(self.device))
+        student = load_model(str(folder / "student"), device=pick_device(self.device))
         return {
             "top1": report.student_top1,
             "agreement": top1(student.network, self.said, student.preprocessing),
@@ -156,7 +158,7 @@ class Table:
 
 
 @torch.no_grad()
-def as_said(teacher: Teacher, images: EvalSet) -> EvalSet:
+def as_said(teacher: Classifier, images: LabelledSet) -> LabelledSet:
     """The same images with the teacher's answers for labels, on which top-1 is how much of the teacher has come over.
     A student's own top-1 does not say: where images are unlike the teacher's, a student of real ones may surpass it."""
     batches = labelled_batches(images, teacher.preprocessing, 256)
@@ -240,8 +242,8 @@ def main() -> None:
 
     changes = {name: value for name in ("images", "steps", "epochs", "seeds") if (value := getattr(asked, name))}
     budget = replace(BUDGETS[asked.budget], **changes)
-    teacher = load_teacher(asked.teacher, weights=asked.weights)
-    images = open_eval(asked.eval, teacher.num_classes)
+    teacher = load_model(asked.teacher, weights=asked.weights)
+    images = open_labelled(asked.eval, teacher.num_classes)
     name = asked.name or f"{teacher.architecture}-{asked.student}-{asked.budget}".replace("/", "-")
     table = Table(
         budget=budget,

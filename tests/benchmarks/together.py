@@ -33,7 +33,7 @@ def together(folder: Path) -> tuple[bool, int]:
         all(process.returncode == 0 for process in processes)
         and all(json.loads(stdout)["shards"] == SHARDS for stdout, _ in outputs)
         and len(json.loads((folder / "manifest.json").read_text())["rounds"]) == 1
-        and names == expected | {"manifest.json", "_info.json", ".claims"}
+        and names == expected | {"manifest.json", "_info.json", ".locks"}
     )
     if not fine:
         print(folder, [stderr.decode()[-500:] for _, stderr in outputs], names ^ expected, file=sys.stderr)

@@ -39,13 +39,14 @@ from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.objective import Objective
 from dreamdistill.invert.recipe import RECIPES
-from dreamdistill.shared.evaluation import labelled_batches, open_eval
-from dreamdistill.shared.loaders import make_loader
-from dreamdistill.shared.runtime import pick_device, write_text
-from dreamdistill.shared.schedules import lr_factor
-from dreamdistill.shared.score import score_folder
-from dreamdistill.shared.shards import ShardFolder
-from dreamdistill.shared.teachers import Teacher, load_teacher
+from dreamdistill.shared.core.device import pick_device
+from dreamdistill.shared.core.files import write_text
+from dreamdistill.shared.core.numerics import lr_factor
+from dreamdistill.shared.data.labelled import labelled_batches, open_labelled
+from dreamdistill.shared.models.classifier import Classifier, load_model
+from dreamdistill.shared.shards.folder import ShardFolder
+from dreamdistill.shared.shards.loaders import make_loader
+from dreamdistill.shared.shards.quality import score_folder
 
 KINDS = ("real", "half", "smooth", "inverted", "other", "published", "natural")
 STEPS = 200
@@ -57,7 +58,7 @@ class Search:
     """What is measured, and with what."""
 
     asked: argparse.Namespace
-    teacher: Teacher
+    teacher: Classifier
 
     def make(self, kind: str, folder: Path, *, images: int, seed: int) -> None:
         """Images of a kind, in a shard folder."""
@@ -83,7 +84,7 @@ class Search:
     def _given(self, kind: str, images: int, seed: int) -> tuple[Tensor, Tensor]:
         if kind == "other":
             size = self.teacher.preprocessing
-            pixels = torch.cat([p for p, _ in labelled_batches(open_eval(self.asked.other, 10), size, 1024)])
+            pixels = torch.cat([p for p, _ in labelled_batches(open_labelled(self.asked.other, 10), size, 1024)])
             order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0)).roll(-seed * HELD_OUT)
             pixels_NCHW = pixels[order][torch.arange(images) % len(pixels)]
             return pixels_NCHW, self._answers(pixels_NCHW)
@@ -141,7 +142,7 @@ class Search:
         score = score_folder(
             out / "images", verifier=asked.verifier, verifier_weights=asked.verifier_weights, real=asked.eval
         )
-        student = load_teacher(str(out / "student"))
+        student = load_model(str(out / "student"))
         kept = {name: value for name, value in score.flat().items() if not name.startswith("real_")}
         return {
             "kind": kind,
@@ -150,7 +151,7 @@ class Search:
         } | kept
 
     @torch.no_grad()
-    def _agreement(self, student: Teacher, folder: Path) -> float:
+    def _agreement(self, student: Classifier, folder: Path) -> float:
         right = seen = 0
         loader = make_loader(
             ShardFolder.open(folder), "auto", batch_size=256, shuffle=False, seed=0, device=torch.device("cpu")
@@ -175,7 +176,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--images", type=int, default=512)
     asked = parser.parse_args()
-    search = Search(asked=asked, teacher=load_teacher(asked.teacher, weights=asked.weights))
+    search = Search(asked=asked, teacher=load_model(asked.teacher, weights=asked.weights))
     asked.results.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for kind in KINDS:

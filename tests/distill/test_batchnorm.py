@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 
 from dreamdistill.distill.batchnorm import GlobalBatchNorm
 from dreamdistill.distill.distributed import joined, torchrun_place
-from dreamdistill.shared.loaders import Rows
+from dreamdistill.shared.core.launch import Rows
 
 PROCESSES, ROWS, CHANNELS = 2, 5, 3  # three rows and two
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from dreamdistill.distill.config import DistillConfig
-from dreamdistill.distill.objective import distillation_loss, soften
+from dreamdistill.distill.criterion import distillation_loss, soften
 from dreamdistill.distill.recipe import Training
 from dreamdistill.distill.stage import run
-from dreamdistill.shared.errors import ConfigError
-from dreamdistill.shared.teachers import load_teacher
+from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.models.classifier import load_model
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 
@@ -56,7 +56,7 @@ def test_small_sets_take_more_passes_up_to_a_bound() -> None:
         {"min_area": 0.0},
         {"mixup": -1.0},
         {"epochs": -1},
-        {"alpha_hint": -1.0},
+        {"feature_weight": -1.0},
         {"leaves": 1.5},
         {"collage": -0.1},
     ],
@@ -78,7 +78,7 @@ def test_the_student_learns_from_either_kind_of_labels(shards: Path, tmp_path: P
     losses = [json.loads(line)["loss"] for line in (tmp_path / "s/metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 12
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
-    assert load_teacher(str(tmp_path / "s")).num_classes == 10
+    assert load_model(str(tmp_path / "s")).num_classes == 10
 
 
 @pytest.mark.parametrize(("labels", "crop"), [("stored", "pad"), ("teacher", "resized")])
@@ -89,19 +89,19 @@ def test_crops_go_by_what_the_label_is_of(shards: Path, tmp_path: Path, labels: 
     assert json.loads(of_auto)["sha256"] == json.loads(of_crop)["sha256"]
 
 
-@pytest.mark.parametrize("alpha_hint", [0.0, 5000.0])
-def test_golden_losses(shards: Path, tmp_path: Path, alpha_hint: float) -> None:
+@pytest.mark.parametrize("feature_weight", [0.0, 5000.0])
+def test_golden_losses(shards: Path, tmp_path: Path, feature_weight: float) -> None:
     """A seeded run keeps its losses: a refactoring that changes them changed the training."""
     settings = {"warmup_epochs": 2, "temperature": 3.0, "crop": "pad", "mixup": 0.0}
-    run(config(shards, tmp_path / "s", alpha_hint=alpha_hint, **settings))
+    run(config(shards, tmp_path / "s", feature_weight=feature_weight, **settings))
     losses = [json.loads(line)["loss"] for line in (tmp_path / "s/metrics.jsonl").read_text().splitlines()]
-    assert losses == pytest.approx(json.loads(GOLDEN.read_text())[f"alpha_hint {alpha_hint:g}"], rel=2e-3)
+    assert losses == pytest.approx(json.loads(GOLDEN.read_text())[f"feature_weight {feature_weight:g}"], rel=2e-3)
     assert all(math.isfinite(loss) for loss in losses)
 
 
 def test_hints_of_any_weight_are_learned(shards: Path, tmp_path: Path) -> None:
     """Guesses are no BatchNorm's: steps that went by the weight would take them to infinity."""
-    run(config(shards, tmp_path / "s", alpha_hint=5000.0, epochs=12))
+    run(config(shards, tmp_path / "s", feature_weight=5000.0, epochs=12))
     losses = [json.loads(line)["loss"] for line in (tmp_path / "s/metrics.jsonl").read_text().splitlines()]
     assert losses[-1] < 0.7 * losses[0]
 
@@ -132,12 +132,12 @@ def test_a_student_goes_on_from_a_saved_one(shards: Path, tmp_path: Path) -> Non
     run(config(shards, tmp_path / "first"))
     again = DistillConfig(shards=shards, out=tmp_path / "none", init=tmp_path / "first", training=Training(epochs=0))
     run(again)
-    first, kept = (load_teacher(str(folder)) for folder in (tmp_path / "first", tmp_path / "none"))
+    first, kept = (load_model(str(folder)) for folder in (tmp_path / "first", tmp_path / "none"))
     assert first.sha256 == kept.sha256
     on = DistillConfig(shards=shards, out=tmp_path / "on", init=tmp_path / "first", training=Training(epochs=1))
     run(on)
-    assert load_teacher(str(tmp_path / "on")).sha256 != first.sha256
-    assert load_teacher(str(tmp_path / "on")).architecture == first.architecture
+    assert load_model(str(tmp_path / "on")).sha256 != first.sha256
+    assert load_model(str(tmp_path / "on")).architecture == first.architecture
     run(replace(config(shards, tmp_path / "first"), overwrite=True, seed=1))
     with pytest.raises(ConfigError, match="other settings"):  # it would not be what it was begun as
         run(on)

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from dreamdistill.distill.distributed import ALONE
-from dreamdistill.distill.lessons import Lessons
 from dreamdistill.distill.mixing import mixed
 from dreamdistill.distill.recipe import Training
-from dreamdistill.shared.loaders import Batch, Rows
-from dreamdistill.shared.teachers import load_teacher
+from dreamdistill.distill.views import Lessons
+from dreamdistill.shared.core.launch import Rows
+from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.shards.batches import Batch
 
 ALPHA = 4.0
 
@@ -68,7 +69,7 @@ def test_strangers_take_the_first_partners_places(collage: float) -> None:
 @pytest.mark.parametrize("collage", [0.0, 0.5, 1.0])
 def test_stored_labels_are_mixed_as_the_images_are(collage: float) -> None:
     """Images of one value each, labels that tell the value: what is seen and what is said stay alike."""
-    teacher = load_teacher("digits_cnn")
+    teacher = load_model("digits_cnn")
     training = Training(crop="none", flip=False, collage=collage, temperature=1.0)
     lessons = Lessons(training=training, teacher=None, places=[], preprocessing=teacher.preprocessing, group=ALONE)
     black_or_white = torch.arange(10) % 2

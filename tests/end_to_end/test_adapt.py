@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dreamdistill.shared.manifest import load_manifest
-from dreamdistill.shared.teachers import load_teacher
+from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.shards.manifest import load_manifest
 
 FILE = {
     "eval": "digits",
@@ -57,7 +57,7 @@ def test_rounds_against_a_student_that_goes_on(di: Callable, file: Path, tmp_pat
     assert done.code == 0, done.stderr
     report = json.loads(done.stdout)
     rounds = load_manifest(out / "dreams").rounds
-    students = [load_teacher(str(out / f"dreams_student_{n}")) for n in (1, 2)]
+    students = [load_model(str(out / f"dreams_student_{n}")) for n in (1, 2)]
     assert [item.student for item in rounds] == [None, *(student.sha256 for student in students)]
     assert len({item.fingerprint for item in rounds}) == 3
     assert report["stages"]["dreams_1"]["result"]["images"] == 20

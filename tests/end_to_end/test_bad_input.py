@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from dreamdistill.shared.teachers import Preprocessing, new_student
+from dreamdistill.shared.models.classifier import Preprocessing, new_student
 
 Di = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]
@@ -301,7 +301,7 @@ def test_shard_folder_of_another_recipe(di: Di, fails: Fails, shards: Path, as_m
     (shards / "notes.txt").write_text("the user's own")
     assert di(*command, "--steps", 4, "--images", 4, "--out", shards, "--overwrite")[0] == 0
     after = contents(shards)
-    kept = [".claims", "notes.txt"]  # the first is empty, and may be in use
+    kept = [".locks", "notes.txt"]  # the first is empty, and may be in use
     assert sorted(after) == sorted(["000000.idx", "000000.json", "000000.tar", "_info.json", "manifest.json", *kept])
     assert [r["images"] for r in json.loads(after["manifest.json"])["rounds"]] == [4]
 

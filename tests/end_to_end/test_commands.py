@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dreamdistill.shared.cost import num_parameters
-from dreamdistill.shared.evaluation import open_eval, top1
-from dreamdistill.shared.teachers import load_teacher
+from dreamdistill.shared.data.accuracy import top1
+from dreamdistill.shared.data.labelled import open_labelled
+from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.models.cost import num_parameters
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared/data"
@@ -78,9 +79,9 @@ def test_a_pruned_network_loads_without_torch_pruning(
     options = ["--shards", shards, "--out", tmp_path / "p", "--steps", 1, "--epochs", 0, "--eval", "digits", "--json"]
     pruned = json.loads(di("di-prune", *options).stdout)
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
-    again = load_teacher(str(tmp_path / "p"))
+    again = load_model(str(tmp_path / "p"))
     assert num_parameters(again.network) == pruned["parameters_after"]
-    assert top1(again.network, open_eval("digits", 10), again.preprocessing) == pruned["top1_after"]
+    assert top1(again.network, open_labelled("digits", 10), again.preprocessing) == pruned["top1_after"]
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
         "config.yaml", "model.json", "model.safetensors", "report.json",
     ]  # fmt: skip
@@ -147,7 +148,9 @@ def test_dry_runs_write_nothing(di: Callable, shards: Path, tmp_path: Path, name
     assert {path: path.stat().st_mtime_ns for path in shards.iterdir()} == before
 
 
-@pytest.mark.parametrize(("options", "hints"), [([], [8, 4]), (["--alpha-hint", 0], []), (["--labels", "stored"], [])])
+@pytest.mark.parametrize(
+    ("options", "hints"), [([], [8, 4]), (["--feature-weight", 0], []), (["--labels", "stored"], [])]
+)
 def test_a_dry_run_tells_of_which_sides_there_are_hints(
     di: Callable, shards: Path, options: list[object], hints: list[int]
 ) -> None:

@@ -177,7 +177,7 @@ def test_read_only_folder(
         f" {command}; echo $?; di-shards verify disk && ls -A disk",
     )
     assert done.stdout.splitlines()[0] == "1", done
-    assert done.stderr.splitlines()[-1].startswith("error: cannot use disk/.claims: Read-only file system; ")
+    assert done.stderr.splitlines()[-1].startswith("error: cannot use disk/.locks: Read-only file system; ")
     assert "Traceback" not in done.stderr
     assert set(done.stdout.split()) >= {path.name for path in made_shards.iterdir()}
 

@@ -87,9 +87,9 @@ def test_a_worker_that_dies(cluster: Any, di: Di, start: Start, tmp_path: Path) 
 def test_a_task_that_never_works_is_given_up(cluster: Any, fails: Fails, start: Start, tmp_path: Path) -> None:
     network = tmp_path / "network.py"
     network.write_text(
-        "from dreamdistill.shared.teachers import load_teacher\n"
+        "from dreamdistill.shared.models.classifier import load_model\n"
         "def teacher():\n"
-        "    network = load_teacher('digits_cnn').network\n"
+        "    network = load_model('digits_cnn').network\n"
         "    def hook(module, inputs):\n"
         "        if inputs[0].requires_grad:\n"
         "            raise RuntimeError('no kernel for this')\n"

@@ -20,9 +20,9 @@ from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.distill.distributed import joined, torchrun_place
 from dreamdistill.distill.recipe import Training
-from dreamdistill.shared.loaders import dali_is_installed
-from dreamdistill.shared.runtime import cpu_count
-from dreamdistill.shared.teachers import Preprocessing
+from dreamdistill.shared.core.device import cpu_count
+from dreamdistill.shared.models.classifier import Preprocessing
+from dreamdistill.shared.shards.loaders import dali_is_installed
 
 Torchrun = Callable[..., "subprocess.Popen[str]"]
 WaitFor = Callable[[Callable[[], bool], subprocess.Popen[str]], None]

@@ -7,27 +7,27 @@ import torch
 
 from dreamdistill.invert.engine import DivergedError, Engine, batch_seed
 from dreamdistill.invert.recipe import RECIPES, Recipe, find_recipe
-from dreamdistill.shared.checkpoints import weights_sha256
-from dreamdistill.shared.errors import ConfigError
-from dreamdistill.shared.schedules import lr_factor
-from dreamdistill.shared.teachers import Teacher, load_teacher
+from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.core.numerics import lr_factor
+from dreamdistill.shared.models.checkpoints import weights_sha256
+from dreamdistill.shared.models.classifier import Classifier, load_model
 
 TARGETS = torch.arange(8) % 10
 SHORT = Recipe(steps=(5,), lr=0.1, alpha_feature=1.0, alpha_tv=1e-3, jitter=1, flip=True)
 
 
 @pytest.fixture(scope="module")
-def teacher() -> Teacher:
-    return load_teacher("digits_cnn")
+def teacher() -> Classifier:
+    return load_model("digits_cnn")
 
 
-def test_same_seed_same_images_other_seed_other_images(teacher: Teacher) -> None:
+def test_same_seed_same_images_other_seed_other_images(teacher: Classifier) -> None:
     first, again, other = (Engine(teacher, SHORT).synthesize(TARGETS, seed=seed).x for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_optimisation_lowers_the_loss_and_reaches_the_targets(teacher: Teacher) -> None:
+def test_optimisation_lowers_the_loss_and_reaches_the_targets(teacher: Classifier) -> None:
     recipe = RECIPES["cifar10-deepinversion"].changed(
         {"steps": (150,), "lr": 0.1, "alpha_feature": 1.0, "alpha_compete": 0.0, "jitter": 0}
     )
@@ -38,14 +38,14 @@ def test_optimisation_lowers_the_loss_and_reaches_the_targets(teacher: Teacher) 
     assert (teacher.network(made.x).argmax(1) == TARGETS).float().mean() >= 0.75
 
 
-def test_the_teacher_is_left_as_it_was(teacher: Teacher) -> None:
+def test_the_teacher_is_left_as_it_was(teacher: Classifier) -> None:
     before = weights_sha256(teacher.network)
     Engine(teacher, SHORT).synthesize(TARGETS, seed=0)
     assert weights_sha256(teacher.network) == before
     assert all(parameter.grad is None for parameter in teacher.network.parameters())
 
 
-def test_low_resolution_stages_optimise_a_smaller_parameter(teacher: Teacher) -> None:
+def test_low_resolution_stages_optimise_a_smaller_parameter(teacher: Classifier) -> None:
     sizes: list[int] = []
     handle = teacher.network.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-1]))
     engine = Engine(teacher, SHORT.changed({"steps": (2, 3), "scales": (0.5, 1.0)}))
@@ -56,27 +56,27 @@ def test_low_resolution_stages_optimise_a_smaller_parameter(teacher: Teacher) ->
     assert made.x.shape == (8, 1, 8, 8)
 
 
-def test_clip_keeps_to_pixels(teacher: Teacher) -> None:
+def test_clip_keeps_to_pixels(teacher: Classifier) -> None:
     x = Engine(teacher, SHORT.changed({"clip": True, "lr": 5.0})).synthesize(TARGETS, seed=0).x
     low, high = teacher.preprocessing.valid_range(x.device)
     assert (x >= low).all()
     assert (x <= high).all()
 
 
-def test_noise_is_not_optimised(teacher: Teacher) -> None:
+def test_noise_is_not_optimised(teacher: Classifier) -> None:
     made = Engine(teacher, RECIPES["noise"]).synthesize(TARGETS.repeat(64), seed=0)
     assert made.losses == {}
     assert made.x.mean().abs() < 0.02
     assert made.x.std() == pytest.approx(1, abs=0.02)
 
 
-def test_divergence_is_noticed(teacher: Teacher) -> None:
+def test_divergence_is_noticed(teacher: Classifier) -> None:
     with pytest.raises(DivergedError, match="NaN or infinite"):
         Engine(teacher, SHORT.changed({"lr": 1e30})).synthesize(TARGETS, seed=0)
 
 
-def test_competition_divides_student_from_teacher(teacher: Teacher) -> None:
-    student = load_teacher("digits_cnn_small", weights="none").network
+def test_competition_divides_student_from_teacher(teacher: Classifier) -> None:
+    student = load_model("digits_cnn_small", weights="none").network
     recipe = Recipe(steps=(60,), lr=0.1, alpha_class=0.0, alpha_compete=1.0)
     seen: list[float] = []
     Engine(teacher, recipe, student).synthesize(
@@ -92,7 +92,7 @@ def test_batch_seeds_do_not_collide() -> None:
 
 
 def test_a_teacher_that_needs_full_size_is_told_so() -> None:
-    small = load_teacher("cifar_vgg11_bn", weights="none")
+    small = load_model("cifar_vgg11_bn", weights="none")
     with pytest.raises(ConfigError, match=r"--scales 0\.25"):
         Engine(small, SHORT.changed({"steps": (1,), "scales": (0.25, 1.0)}))
 

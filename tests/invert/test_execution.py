@@ -14,8 +14,8 @@ from dreamdistill.invert.engine import Engine
 from dreamdistill.invert.execution import Execution, choose_execution
 from dreamdistill.invert.objective import Objective
 from dreamdistill.invert.recipe import RECIPES, Recipe
-from dreamdistill.shared.features import batchnorm_layers
-from dreamdistill.shared.teachers import Teacher, load_teacher
+from dreamdistill.shared.models.classifier import Classifier, load_model
+from dreamdistill.shared.models.features import batchnorm_layers
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from folded import folded_objective
@@ -45,7 +45,7 @@ def random_teacher(name: str) -> nn.Module:
     """Random weights, and BatchNorm statistics that are not all alike, as after training."""
     pytest.importorskip("timm")
     sizes = {} if name.startswith("cifar") else {"image_size": 64, "num_classes": 10}
-    network = load_teacher(name, weights="none", **sizes).network.to(memory_format=torch.channels_last)
+    network = load_model(name, weights="none", **sizes).network.to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(1)
     for layer in batchnorm_layers(network):
         assert layer.running_mean is not None
@@ -96,7 +96,7 @@ def test_every_form_computes_the_same(name: str, precision: str) -> None:
 
 
 def test_compiled_kernels_make_the_same_images_with_one_graph() -> None:
-    teacher = load_teacher("digits_cnn")
+    teacher = load_model("digits_cnn")
     recipe = ALL_TERMS.changed({"lr": 0.1, "flip": True})
     targets = torch.arange(16) % 10
     lines: list[str] = []
@@ -127,8 +127,8 @@ class Unruly(nn.Module):
 
 
 def test_a_network_that_does_not_compile_runs_eager_with_one_warning() -> None:
-    teacher = load_teacher("digits_cnn")
-    unruly = Teacher(**{**{n: getattr(teacher, n) for n in teacher.__slots__}, "network": Unruly(teacher.network)})
+    teacher = load_model("digits_cnn")
+    unruly = Classifier(**{**{n: getattr(teacher, n) for n in teacher.__slots__}, "network": Unruly(teacher.network)})
     targets = torch.arange(4)
     lines: list[str] = []
     engine = Engine(unruly, ALL_TERMS, execution=COMPILED, log=lines.append)
@@ -143,7 +143,7 @@ def choice(images: int, *, compile: str = "auto", precision: str = "float32") ->
     return choose_execution(
         compile=compile,
         precision=precision,
-        teacher=load_teacher("cifar_resnet20", weights="none"),
+        teacher=load_model("cifar_resnet20", weights="none"),
         recipe=RECIPES["cifar10-deepinversion"],
         images=images,
         device=CPU,

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from dreamdistill.invert.objective import Objective, competition, l2_norm, similarity, total_variation
+from dreamdistill.invert.priors import TappedNetwork, statistics_distance
 from dreamdistill.invert.recipe import Recipe
-from dreamdistill.invert.statistics import TappedNetwork, statistics_distance
-from dreamdistill.shared.features import batchnorm_layers, classifier
-from dreamdistill.shared.networks import NETWORKS
-from dreamdistill.shared.teachers import load_teacher
+from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.models.features import batchnorm_layers, classifier
+from dreamdistill.shared.models.networks import NETWORKS
 
 GOLDEN = Path(__file__).with_name("golden_objective.json")
 ALL_TERMS = Recipe(
@@ -67,7 +67,7 @@ def test_statistics_distance_takes_the_biased_variance(shape: tuple[int, ...]) -
 
 
 def test_relative_statistics_are_in_units_of_the_layer_and_averaged() -> None:
-    teacher = load_teacher("digits_cnn")
+    teacher = load_model("digits_cnn")
     network, x = teacher.network, random(6, 1, 8, 8).float()
     expected = []
     for layer in batchnorm_layers(network):
@@ -180,7 +180,7 @@ def test_float32_agrees_with_float64() -> None:
 
 def test_golden_values() -> None:
     """The objective of the shipped teacher on fixed noise; regenerate by deleting the file's entry on purpose only."""
-    teacher = load_teacher("digits_cnn").network
+    teacher = load_model("digits_cnn").network
     x = random(16, 1, 8, 8, seed=9).float()
     loss, terms = Objective(ALL_TERMS.changed({"alpha_compete": 0.0}), teacher)(x, x, torch.arange(16) % 10)
     found = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
@@ -188,7 +188,7 @@ def test_golden_values() -> None:
 
 
 def test_taps_measure_every_batchnorm_and_leave_the_network_as_it_is() -> None:
-    network = load_teacher("digits_cnn").network
+    network = load_model("digits_cnn").network
     before = [id(module) for module in network.modules()]
     x = random(4, 1, 8, 8).float()
     inputs: list[Tensor] = []
@@ -210,7 +210,7 @@ def test_taps_measure_every_batchnorm_and_leave_the_network_as_it_is() -> None:
 
 
 def test_a_tapped_network_shares_its_weights() -> None:
-    network = load_teacher("digits_cnn").network
+    network = load_model("digits_cnn").network
     tapped = TappedNetwork(network)
     assert {p.data_ptr() for p in tapped.parameters()} == {p.data_ptr() for p in network.parameters()}
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dreamdistill.pipelines.plan import Pipeline, load_pipeline
-from dreamdistill.shared.errors import ConfigError
+from dreamdistill.shared.core.errors import ConfigError
 
 INVERT = {"teacher": "digits_cnn", "images": 40}
 ADAPT = {"stage": "adapt", "rounds": 3, "invert": INVERT, "distill": {"student": "digits_cnn_small", "epochs": 2}}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dreamdistill.prune.importance import gate_scores
-from dreamdistill.shared.errors import DreamError
+from dreamdistill.shared.core.errors import DreamError
 
 Batches = list[tuple[Tensor, Tensor]]
 

@@ -11,18 +11,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from dreamdistill.prune.groups import ChannelGroup, Member, find_groups
 from dreamdistill.prune.importance import gate_scores
 from dreamdistill.prune.selection import MIN_SHARE, choose_channels
-from dreamdistill.prune.surgery import (
-    ChannelGroup,
-    Member,
-    find_groups,
-    remove_channels,
-)
-from dreamdistill.shared.cost import num_filters
-from dreamdistill.shared.errors import ConfigError
-from dreamdistill.shared.networks import NETWORKS, PadShortcut
-from dreamdistill.shared.widths import apply_widths, widths_of
+from dreamdistill.prune.surgery import remove_channels
+from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.models.channels import apply_channel_config, channel_config
+from dreamdistill.shared.models.cost import num_filters
+from dreamdistill.shared.models.networks import NETWORKS, PadShortcut
 
 
 def own(name: str, in_channels: int = 3) -> nn.Module:
@@ -79,7 +75,7 @@ def test_a_residual_stream_is_one_group_and_pads_end_it() -> None:
     torch.manual_seed(0)
     network = own("cifar_resnet20")
     groups = by_name(find_groups(network, torch.zeros(1, 3, 32, 32)))
-    gates = {name: torch.rand(width[0], dtype=torch.float64) for name, width in widths_of(network).items()}
+    gates = {name: torch.rand(width[0], dtype=torch.float64) for name, width in channel_config(network).items()}
 
     stream = groups["layer2.0.conv2"]
 
@@ -96,7 +92,7 @@ def test_a_residual_stream_is_one_group_and_pads_end_it() -> None:
 def test_scores_and_indices_go_through_concatenation_and_flattening() -> None:
     network = Concatenated()
     groups = by_name(find_groups(network, torch.zeros(1, 3, 8, 8)))
-    gates = {name: torch.rand(width[0], dtype=torch.float64) for name, width in widths_of(network).items()}
+    gates = {name: torch.rand(width[0], dtype=torch.float64) for name, width in channel_config(network).items()}
 
     left, right = groups["left"].scores(gates), groups["right"].scores(gates)
 
@@ -178,7 +174,7 @@ def test_pruned_twice_then_rebuilt_from_its_channel_table(name: str) -> None:
     torch.manual_seed(0)
     build, channels, size = ROUND_TRIPS[name]
     network = build().eval().requires_grad_(False)
-    original, filters = widths_of(network), num_filters(network)
+    original, filters = channel_config(network), num_filters(network)
     x_NCHW = torch.randn(2, channels, size, size)
     for _ in range(2):
         groups = find_groups(network, x_NCHW[:1])
@@ -190,7 +186,7 @@ def test_pruned_twice_then_rebuilt_from_its_channel_table(name: str) -> None:
     assert abs(filters - 2 * (filters // 10) - num_filters(network)) <= largest
     assert not any(parameter.requires_grad for parameter in network.parameters())
     rebuilt = build().eval()
-    apply_widths(rebuilt, widths_of(network))
+    apply_channel_config(rebuilt, channel_config(network))
     rebuilt.load_state_dict(network.state_dict())
     with torch.no_grad():
         logits_NK = network(x_NCHW)
@@ -200,7 +196,7 @@ def test_pruned_twice_then_rebuilt_from_its_channel_table(name: str) -> None:
 
 def test_every_layer_keeps_its_share_however_often_channels_are_removed() -> None:
     network = own("digits_cnn", 1)
-    original = widths_of(network)
+    original = channel_config(network)
     example_NCHW = torch.zeros(1, 1, 8, 8)
     for _ in range(3):
         groups = find_groups(network, example_NCHW)

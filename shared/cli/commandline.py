@@ -1,0 +1,198 @@
+"""Configuration dataclasses as click commands: flags, environment, YAML, exit codes, and errors in one sentence.
+
+Precedence: command line > environment (``DI_INVERT_STEPS``) > ``--config FILE.yaml`` > preset > default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import importlib
+import json
+import sys
+import traceback
+import typing
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..core.config import Setting, coerce, from_mapping, load_yaml, settings_of, strip_optional
+from ..core.errors import DreamError, StoppedError, named
+from ..core.launch import is_restart
+from ..core.signals import ignore_stops, stop_on_signals
+
+
+class _SettingType(click.ParamType):
+    """Reads a value as the configuration does, so that YAML and the command line have the same rules."""
+
+    name = "setting"
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "|".join(self.setting.choices) or metavar(self.setting.type)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return coerce(self.setting, value)
+
+
+def stage_command(name: str, config_class: type, *, package: str | None, help: str) -> click.Command:
+    """The command of a stage, whose options are the fields of its configuration.
+
+    Args:
+        package: has a module ``stage`` with ``run(config)``, which does the work and returns a report dataclass, and
+            ``dry_run(config)``, which returns the plan as a mapping. Either is printed as a table, or with ``--json``
+            as one object, if it is not None, which it is in all but one of several processes that work together.
+    """
+
+    def callback(config_file: Path | None, dry_run_only: bool, as_json: bool, debug: bool, **given: Any) -> None:
+        values = (
+            {str(key).replace("-", "_"): value for key, value in load_yaml(config_file).items()} if config_file else {}
+        )
+        values |= {key: value for key, value in given.items() if value is not None}
+        config = from_mapping(config_class, values, source=str(config_file))
+        if is_restart():
+            config = dataclasses.replace(config, overwrite=False)
+        stage = importlib.import_module(".stage", package)  # only now: it imports torch, which --help can do without
+        if dry_run_only:
+            result, title = stage.dry_run(config), f"{name} would do"
+        else:
+            report = stage.run(config)
+            result, title = report and dataclasses.asdict(report), name
+        if result is not None:
+            print_result(result, as_json=as_json, title=title)
+
+    return click.Command(
+        name,
+        params=[*(_option(setting) for setting in settings_of(config_class).values()), *common_options()],
+        help=help,
+        epilog=f"An option may also stand in the environment ({_prefix(name)}_SEED=1) or in the --config file; the"
+        " command line wins over the environment, and the environment over the file.",
+        callback=callback,
+        context_settings=context_settings(name),
+    )
+
+
+def common_options() -> list[click.Parameter]:
+    """The options of every stage that are no part of its configuration."""
+    return [
+        click.Option(["--config", "config_file"], type=click.Path(path_type=Path), help="YAML file of 'option: value'"),
+        dry_run_option(),
+        json_option(),
+        debug_option(),
+        version_option(),
+    ]
+
+
+def dry_run_option() -> click.Parameter:
+    return click.Option(["--dry-run", "dry_run_only"], is_flag=True, help="print the plan and stop")
+
+
+def json_option() -> click.Parameter:
+    return click.Option(["--json", "as_json"], is_flag=True, help="print one JSON object on stdout")
+
+
+def debug_option() -> click.Parameter:
+    return click.Option(["--debug"], is_flag=True, help="show the traceback of an error")
+
+
+def version_option() -> click.Parameter:
+    def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(f"dreamdistill {version('dreamdistill')}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="show the version and stop"
+    )
+
+
+def context_settings(name: str) -> dict[str, Any]:
+    return {"auto_envvar_prefix": _prefix(name), "help_option_names": ["-h", "--help"]}
+
+
+def run_command(command: click.Command, arguments: Sequence[str] | None = None) -> int:
+    """Run a command on ``sys.argv`` (or ``arguments``) and return its exit code.
+
+    Whatever goes wrong is one sentence on stderr.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments
+    stop_on_signals()
+    try:
+        result = command.main(arguments, command.name, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code, debug)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("stopped by Ctrl-C; run the same command again to go on", 130, debug)
+    except (DreamError, StoppedError) as error:
+        return _fail(str(error), error.exit_code, debug)
+    except OSError as error:
+        return _fail(_told(error), 1, debug)
+    except Exception as error:  # a bug of ours, or of a user's own network: still one sentence
+        return _fail(f"{named(error)} (run again with --debug to see where)", 1, debug)
+    finally:
+        ignore_stops()
+
+
+def print_result(values: Mapping[str, Any], *, as_json: bool, title: str) -> None:
+    """Print a flat result on stdout: one JSON object, or a table for people."""
+    if as_json:
+        click.echo(json.dumps(values))
+        return
+    table = Table(title=title, show_header=False, title_justify="left")
+    for key, value in values.items():
+        if value is not None:
+            table.add_row(key.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
+    Console().print(table)
+
+
+def metavar(kind: Any) -> str:
+    """A type in the short words of a help page."""
+    kind, _ = strip_optional(kind)
+    if typing.get_origin(kind) is tuple:
+        inner = metavar(typing.get_args(kind)[0])
+        return f"{inner},{inner},..."
+    return {int: "N", float: "X", Path: "PATH"}.get(kind, "TEXT")
+
+
+def _prefix(name: str) -> str:
+    return name.upper().replace("-", "_")
+
+
+def _option(setting: Setting) -> click.Option:
+    is_switch = strip_optional(setting.type)[0] is bool
+    # The click default stays None, which tells "not given" from "given the default".
+    shown = "" if is_switch or setting.default is None else f"  [default: {_plain(setting.default)}]"
+    return click.Option(
+        [f"{setting.flag}/--no-{setting.flag[2:]}" if is_switch else setting.flag, setting.name],
+        type=None if is_switch else _SettingType(setting),
+        default=None,
+        help=setting.help + shown,
+    )
+
+
+def _plain(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _told(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left to write {error.filename or 'the result'}; free some and run the same command again"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"cannot use {error.filename}: {error.strerror}; give rights to it, or choose another folder"
+    return f"{error}; run again with --debug to see where"
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"error: {message}", err=True)
+    return code

@@ -1,0 +1,86 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+_TEMPORARY = ".tmp"
+
+
+_STALE_AFTER = 24 * 3600.0  # seconds
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file that is whole or not there: temporary name, fsync, rename.
+
+    The temporary name holds host and process, so that several writers never share one, and a later run can tell a
+    dead one's leavings (:func:`remove_stale_temporaries`).
+    """
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}{_TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # the rename itself must survive a power cut too
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file that is whole or not there."""
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that is whole or not there."""
+    write_bytes(path, text.encode())
+
+
+def remove_stale_temporaries(folder: Path) -> None:
+    """Delete what killed writers left behind.
+
+    On this host, those are files of dead processes. Other hosts cannot be asked: of theirs, files a day older than the
+    folder's last change, both by the file system's clock. No file takes a day to write.
+    """
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        host, _, pid = path.name.removesuffix(_TEMPORARY).rpartition(".")
+        with contextlib.suppress(FileNotFoundError):
+            if host.endswith(f".{socket.gethostname()}"):
+                stale = pid.isdigit() and not _alive(int(pid))
+            else:
+                stale = folder.stat().st_mtime - path.stat().st_mtime > _STALE_AFTER
+            if stale:
+                path.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,73 @@
+"""Random views of a whole batch at once, on its device, each image with its own draw.
+
+Processes that share a batch all draw for the whole of it, and each takes its rows: so they draw what one process would.
+Without a ``generator``, torch's default ones are drawn from.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.launch import Rows
+
+ASPECT = (3 / 4, 4 / 3)  # of a resized crop, as torchvision's RandomResizedCrop has it
+
+Draw = torch.Generator | None
+
+
+def random_shift(
+    x_NCHW: Tensor, rows: Rows, pad: int, *, fill_C11: Tensor | None = None, generator: Draw = None
+) -> Tensor:
+    """Move each image by up to ``pad`` pixels each way.
+
+    Args:
+        fill_C11: what comes in at the edges, a value a channel; None takes zeros, the mean colour.
+    """
+    padded = F.pad(x_NCHW if fill_C11 is None else x_NCHW - fill_C11, (pad,) * 4)
+    padded = padded if fill_C11 is None else padded + fill_C11
+    top_N1, left_N1 = (_places(rows, 2 * pad, x_NCHW.device, generator) for _ in range(2))
+    return _windows(padded, top_N1, left_N1, *x_NCHW.shape[2:])
+
+
+def random_window(x_NCHW: Tensor, rows: Rows, size: int, *, generator: Draw = None) -> Tensor:
+    """Of each image a square part of side ``size``, wherever it fits."""
+    free = x_NCHW.shape[2] - size, x_NCHW.shape[3] - size
+    top_N1, left_N1 = (_places(rows, most, x_NCHW.device, generator) for most in free)
+    return _windows(x_NCHW, top_N1, left_N1, size, size)
+
+
+def random_resized_crop(x_NCHW: Tensor, rows: Rows, min_area: float, *, generator: Draw = None) -> Tensor:
+    """Cut out a random area of at least ``min_area`` of each image, stretched to full size (Szegedy et al. 2015)."""
+    draw = rows.take(torch.rand(4, rows.total, generator=generator, device=x_NCHW.device).T).T
+    area = min_area + (1 - min_area) * draw[0]
+    low, high = (torch.tensor(a, device=x_NCHW.device).log() for a in ASPECT)
+    aspect = (low + (high - low) * draw[1]).exp()
+    width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    left, top = (1 - width) * (2 * draw[2] - 1), (1 - height) * (2 * draw[3] - 1)  # centres, in [-1, 1]
+    zero = torch.zeros_like(width)
+    theta = torch.stack([torch.stack([width, zero, left], 1), torch.stack([zero, height, top], 1)], 1)
+    grid = F.affine_grid(theta.to(x_NCHW.dtype), list(x_NCHW.shape), align_corners=False)
+    return F.grid_sample(x_NCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def random_flip(x_NCHW: Tensor, rows: Rows, *, generator: Draw = None) -> Tensor:
+    """Mirror half of the images, left to right."""
+    mirrored_N = rows.take(torch.rand(rows.total, generator=generator, device=x_NCHW.device)) < 0.5
+    return torch.where(mirrored_N[:, None, None, None], x_NCHW.flip(3), x_NCHW)
+
+
+def _places(rows: Rows, most: int, device: torch.device, generator: Draw) -> Tensor:
+    """A whole number in 0..most an image, (N, 1)."""
+    return rows.take(torch.randint(0, most + 1, (rows.total, 1), generator=generator, device=device))
+
+
+def _windows(x_NCHW: Tensor, top_N1: Tensor, left_N1: Tensor, height: int, width: int) -> Tensor:
+    """Of each image the part that begins at its place."""
+    device = x_NCHW.device
+    y = top_N1 + torch.arange(height, device=device)
+    x = left_N1 + torch.arange(width, device=device)
+    batch = torch.arange(len(x_NCHW), device=device)[:, None, None]
+    # Advanced indices around a slice put the channels last: (N, H, W, C).
+    return x_NCHW[batch, :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,288 @@
+"""Many workers, many runs: deaths, retries, shares, and several commands in one folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from dreamdistill.invert.engine import batch_seed
+from dreamdistill.shared.core.numerics import generator
+from dreamdistill.shared.shards.locks import ShardLocks
+
+Di = Callable[..., tuple[int, str, str]]
+Fails = Callable[..., str]
+Start = Callable[..., subprocess.Popen[str]]
+WaitFor = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
+
+EIGHT = ["--teacher", "digits_cnn", "--images", 32, "--shard-size", 4, "--steps", 60]
+PATIENCE = 120  # seconds
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and locks are those of POSIX")
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    return process.returncode, stdout, stderr
+
+
+def at_work(out: Path) -> bool:
+    """Whether a shard is in hand."""
+    if not (out / "manifest.json").exists():
+        return False
+    with ShardLocks(out) as locks:
+        return not locks.all_free()
+
+
+def tars(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.tar")}
+
+
+def makers(folder: Path) -> Counter[str]:
+    """Worker -> shards that it made."""
+    return Counter(json.loads(path.read_text())["worker"] for path in folder.glob("0*.json"))
+
+
+@pytest.fixture(scope="module")
+def eight_tars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The tars of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    command = [str(Path(sys.executable).parent / "di-invert"), *map(str, EIGHT), "--workers", "1", "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    return tars(out)
+
+
+# Deaths
+
+
+@pytest.fixture(scope="module")
+def kills() -> ModuleType:
+    path = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+    spec = importlib.util.spec_from_file_location("kills", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in Linux's /proc")
+def test_random_kills(kills: ModuleType, di: Di, tmp_path: Path) -> None:
+    calm, wild = tmp_path / "calm", tmp_path / "wild"
+    kills.undisturbed(calm, 12)
+    report = kills.disturb(wild, kills=6, shards=12, seed=1)
+    assert sum(report["kills"].values()) == 6
+    assert kills.tars(wild) == kills.tars(calm)
+    assert not kills.strangers(wild, 12)
+    assert di("di-shards", "verify", wild)[0] == 0
+
+
+FACTORY = """
+import os
+import signal
+from dreamdistill.shared.models.classifier import load_model
+
+def teacher():
+    network = load_model("digits_cnn").network
+    def poisoned(module, inputs):
+        if {when}:
+            {act}
+    network.register_forward_pre_hook(poisoned)
+    return network
+"""
+POISONED = [
+    "--num-classes", 10, "--mean", 0.5, "--std", 0.5, "--image-size", 8, "--images", 32, "--shard-size", 4,
+    "--recipe", "cifar10-deepinversion", "--steps", 3, "--jitter", 0,
+]  # fmt: skip
+
+
+def network(path: Path, when: str, act: str) -> str:
+    path.write_text(FACTORY.format(when=when, act=act))
+    return f"{path}:teacher"
+
+
+def poison(path: Path, act: str) -> str:
+    """A network of a user's that does something bad when it sees the first noise of shard 2."""
+    seed = batch_seed(seed=0, round=0, shard=2, batch=0, attempt=0)
+    noise = torch.randn(4, 1, 8, 8, generator=generator(torch.device("cpu"), seed))
+    return network(path, f"abs(inputs[0].flatten()[0].item() - {float(noise.flatten()[0])!r}) < 1e-6", act)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("act", "workers", "says"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", 2, "killed by SIGKILL (out of memory?)"),
+        ("raise RuntimeError('CUDA error: out of memory')", 2, "RuntimeError: CUDA error: out of memory"),
+        ("raise RuntimeError('CUDA error: out of memory')", 1, "RuntimeError: CUDA error: out of memory"),
+    ],
+)
+def test_a_shard_that_kills_its_workers(
+    start: Start, di: Di, tmp_path: Path, act: str, workers: int, says: str
+) -> None:
+    out = tmp_path / "out"
+    command = ["--teacher", poison(tmp_path / "network.py", act), *POISONED, "--out", out]
+    code, stdout, stderr = finish(start("di-invert", *command, "--workers", workers))
+    assert code == 3, stderr
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert len([line for line in stderr.splitlines() if line.startswith("shard 000002: ") and "again" in line]) == 2
+    error = stderr.splitlines()[-1]
+    assert error.startswith("error: 1 of 8 shards failed: 000002 (")
+    assert f"{says}, 3 times" in error
+    assert len(tars(out)) == 7
+    assert says in json.loads((out / "000002.failed").read_text())["reason"]
+    assert not list(out.glob(".*.tmp"))
+
+    network(tmp_path / "network.py", "False", "pass")  # the GPU has been replaced, say
+    code, _, stderr = di("di-invert", *command, "--workers", 1)
+    assert code == 0, stderr
+    assert not (out / "000002.failed").exists()
+    assert di("di-shards", "verify", out)[0] == 0
+
+
+@posix
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_network_that_no_worker_survives(start: Start, tmp_path: Path, workers: int) -> None:
+    name = network(tmp_path / "network.py", "inputs[0].requires_grad", "raise RuntimeError('no kernel for this')")
+    command = ["--teacher", name, *POISONED, "--out", tmp_path / "out"]
+    code, _, stderr = finish(start("di-invert", *command, "--workers", workers))
+    assert code == 1, stderr
+    assert "no kernel for this" in stderr.splitlines()[-1]
+    assert "Traceback" not in stderr
+
+
+# Several commands in one folder
+
+
+@posix
+@pytest.mark.parametrize("run", range(3))
+def test_two_runs_started_together_share_the_work(
+    start: Start, eight_tars: dict[str, bytes], tmp_path: Path, run: int
+) -> None:
+    out = tmp_path / "out"
+    processes = [start("di-invert", *EIGHT, "--workers", 1, "--out", out, "--json") for _ in range(2)]
+    for code, stdout, stderr in map(finish, processes):
+        assert code == 0, stderr
+        assert json.loads(stdout)["shards"] == 8  # each tells of the whole, and ends when it is there
+    assert tars(out) == eight_tars
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert len(manifest["rounds"]) == 1
+    assert sum(makers(out).values()) == 8
+    assert not list(out.glob(".*.tmp"))
+
+
+@posix
+def test_runs_with_other_settings_started_together(start: Start, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    processes = [start("di-invert", *EIGHT, "--seed", seed, "--workers", 1, "--out", out) for seed in (1, 2)]
+    results = [finish(process) for process in processes]
+    assert sorted(code for code, _, _ in results) == [0, 2]  # who came first stays; the other is told
+    refused = next(stderr for code, _, stderr in results if code == 2)
+    assert "holds images of another recipe (differs in seed)" in refused
+
+
+@posix
+def test_a_run_takes_over_what_a_killed_one_had_in_hand(
+    wait_for: WaitFor, start: Start, eight_tars: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first, second = (start("di-invert", *EIGHT, "--workers", 1, "--out", out) for _ in range(2))
+    wait_for(lambda: bool(makers(out)), first)
+    first.kill()
+    first.communicate()
+    code, _, stderr = finish(second)
+    assert code == 0, stderr
+    assert tars(out) == eight_tars
+
+
+@posix
+@pytest.mark.parametrize("names", [("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"), ("DI_INVERT_RANK", "DI_INVERT_WORLD")])
+def test_shares(start: Start, eight_tars: dict[str, bytes], tmp_path: Path, names: tuple[str, str]) -> None:
+    out = tmp_path / "out"
+    command = ["di-invert", *EIGHT, "--workers", 1, "--out", out, "--json"]
+    processes = [start(*command, environ={names[0]: str(rank), names[1]: "3"}) for rank in range(3)]
+    shards = []
+    for code, stdout, stderr in map(finish, processes):
+        assert code == 0, stderr
+        assert "of 8 shards (--rank 0 --world 1 makes all)" in stderr
+        shards.append(json.loads(stdout)["shards"])
+    assert shards == [3, 3, 2]
+    assert sorted(makers(out).values()) == [2, 3, 3]
+    assert tars(out) == eight_tars
+    assert json.loads((out / "_info.json").read_text())["splits"]["train"]["num_samples"] == 32
+
+
+def test_a_share_of_nothing(di: Di, tmp_path: Path) -> None:
+    command = ["di-invert", *EIGHT[:2], "--images", 4, "--steps", 2, "--out", tmp_path / "out", "--json"]
+    code, stdout, stderr = di(*command, "--rank", 5, "--world", 6)
+    assert code == 0, stderr
+    assert json.loads(stdout)["images"] == 0
+
+
+def test_shares_do_not_overwrite(fails: Fails, shards: Path) -> None:
+    command = ["di-invert", "--teacher", "digits_cnn", "--out", shards, "--overwrite", "--rank", 0, "--world", 2]
+    fails(*command, code=2, says=["--overwrite with 2 shares", "delete"])
+    assert len(tars(shards)) == 2
+
+
+@posix
+def test_overwrite_leaves_a_run_at_work_alone(wait_for: WaitFor, start: Start, fails: Fails, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start("di-invert", *EIGHT, "--steps", 4000, "--workers", 1, "--out", out)
+    try:
+        wait_for(lambda: at_work(out), process)
+        command = ["di-invert", "--teacher", "digits_cnn", "--overwrite", "--out", out]
+        fails(*command, code=2, says=["another di-invert is at work", "--overwrite"])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# Stop signals
+
+
+@posix
+@pytest.mark.parametrize(("workers", "grace"), [(1, 60), (2, 60), (2, 0)])
+def test_grace(
+    wait_for: WaitFor, start: Start, eight_tars: dict[str, bytes], tmp_path: Path, workers: int, grace: int
+) -> None:
+    out = tmp_path / "out"
+    command = [*EIGHT, "--steps", 400, "--workers", workers, "--out", out]
+    process = start("di-invert", *command, "--grace", grace)
+    wait_for(lambda: bool(makers(out)), process)
+    before = sum(makers(out).values())
+    os.kill(process.pid, signal.SIGUSR2)
+    code, _, stderr = finish(process)
+    assert code == 75, stderr
+    assert "run the same command again" in stderr.splitlines()[-1]
+    after = sum(makers(out).values())
+    assert after < 8
+    if grace:
+        assert after > before  # what was in hand was finished
+    assert not list(out.glob(".*.tmp"))
+
+
+@posix
+def test_the_second_signal_does_not_wait(wait_for: WaitFor, start: Start, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start("di-invert", *EIGHT, "--steps", 100000, "--workers", 2, "--out", out)
+    wait_for(lambda: at_work(out), process)
+    begun = time.monotonic()
+    for pause in (0, 0.2, 2.5):  # the second comes with the first, as SLURM sends them; the third is meant
+        time.sleep(pause)
+        assert process.poll() is None
+        os.kill(process.pid, signal.SIGTERM)
+    code, _, stderr = finish(process)
+    assert code == 75, stderr
+    assert time.monotonic() - begun < 15

@@ -1,0 +1,101 @@
+"""Evaluation sets of every kind, and the share of right answers."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.data.accuracy import top1
+from dreamdistill.shared.data.labelled import LabelledSet, load_digits, open_labelled
+from dreamdistill.shared.models.classifier import Preprocessing, load_model
+
+COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+PREPROCESSING = Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3, image_size=32)
+
+
+class BrightestChannel(nn.Module):
+    """Says which colour an image has, so that right answers are known beforehand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return x_NCHW.mean((2, 3))
+
+
+def image(colour: int, width: int = 32, height: int = 32) -> Image.Image:
+    return Image.new("RGB", (width, height), COLOURS[colour])
+
+
+def write_tar(path: Path, labels: list[int], mode: str = "w") -> None:
+    with tarfile.open(path, mode) as tar:
+        for i, label in enumerate(labels):
+            buffer = io.BytesIO()
+            image(i % 3).save(buffer, "JPEG", quality=95)
+            for suffix, data in (("jpg", buffer.getvalue()), ("cls", str(label).encode())):
+                info = tarfile.TarInfo(f"{i:06d}.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.tar", "w"), ("a.tar.xz", "w:xz")])
+def test_tars(tmp_path: Path, name: str, mode: str) -> None:
+    write_tar(tmp_path / name, [0, 1, 2, 0, 0, 0], mode)
+    assert top1(BrightestChannel(), open_labelled(str(tmp_path / name), 3), PREPROCESSING) == pytest.approx(4 / 6)
+
+
+def test_image_folders_of_any_size(tmp_path: Path) -> None:
+    for colour in range(3):
+        (tmp_path / str(colour)).mkdir()
+        for size in ((32, 32), (50, 40), (20, 90)):
+            image(colour, *size).save(tmp_path / str(colour) / f"{size[0]}.png")
+    found = open_labelled(str(tmp_path), 3)
+    assert found.count == 9
+    assert top1(BrightestChannel(), found, PREPROCESSING, batch_size=4) == 1.0
+
+
+def test_torchvision_sets(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match="not found"):
+        open_labelled(f"torchvision:CIFAR10:{tmp_path}", 10)
+    with pytest.raises(ConfigError, match="torchvision:CIFAR10:data"):
+        open_labelled("torchvision:CIFAR99:x", 10)
+
+
+def test_digits_are_450_that_no_teacher_was_trained_on() -> None:
+    test, labels = load_digits(test=True)
+    train, _ = load_digits(test=False)
+    assert (len(test), len(train)) == (450, 1347)
+    assert test.shape == (450, 8, 8)
+    assert labels.bincount().min() >= 40
+    teacher = load_model("digits_cnn")
+    assert top1(teacher.network, open_labelled("digits", 10), teacher.preprocessing) == pytest.approx(435 / 450)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [("digits", "has 10 classes and the teacher 3"), ("no/such/place", "no such folder or tar")],
+)
+def test_sets_that_do_not_fit(spec: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_labelled(spec, 3)
+
+
+def test_labels_outside_the_classes_are_named(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [0, 12])
+    with pytest.raises(ConfigError, match="label 12, and the network 3 classes"):
+        top1(BrightestChannel(), open_labelled(str(tmp_path / "a.tar"), 3), PREPROCESSING)
+
+
+def test_an_empty_set_is_no_set() -> None:
+    with pytest.raises(ConfigError, match="no images"):
+        top1(BrightestChannel(), LabelledSet(name="none", count=0, read=lambda: iter(())), PREPROCESSING)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dreamdistill.shared.models import cost
+
+
+def small_network() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    )
+
+
+def test_filters_parameters_and_macs_are_those_counted_by_hand() -> None:
+    network = small_network()
+
+    assert cost.num_filters(network) == 16
+    assert cost.num_parameters(network) == 8 * 27 + 2 * 8 + (8 * 9 + 8) + (8 * 5 + 5)
+    macs = 8 * 27 * 36 + 8 * 9 * 36 + 8 * 5
+    assert cost.count_macs(network, torch.zeros(1, 3, 6, 6)) == macs
+    assert cost.count_macs(network, torch.zeros(4, 3, 6, 6)) == 4 * macs
+
+
+class Recorder(nn.Module):
+    def __init__(self, name: str, seconds: float, calls: list[str]) -> None:
+        super().__init__()
+        self.name, self.seconds, self.calls = name, seconds, calls
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.calls.append(self.name)
+        time.sleep(self.seconds)
+        return x_NCHW
+
+
+def test_latency_is_timed_in_turn_and_in_milliseconds() -> None:
+    calls: list[str] = []
+    networks = [Recorder("slow", 0.02, calls), Recorder("fast", 0.0, calls)]
+
+    slow, fast = cost.paired_latency_ms(networks, torch.zeros(1, 3, 2, 2), rounds=5)
+
+    assert calls == ["slow", "fast"] * (5 + cost.WARM_UP_ROUNDS)
+    assert slow == pytest.approx(20, rel=0.5)
+    assert fast < slow

@@ -1,0 +1,168 @@
+"""The shard format, byte for byte, and the readers of other projects."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamdistill.shared.core.errors import ConfigError, DreamError
+from dreamdistill.shared.shards.folder import ShardFolder
+from dreamdistill.shared.shards.manifest import Manifest, ShardPlan, load_manifest
+from dreamdistill.shared.shards.records import CommitRecord
+from dreamdistill.shared.shards.verification import verify
+from dreamdistill.shared.shards.writer import Sample, write_info, write_shard
+
+TEACHER = {"name": "t", "sha256": "0" * 64, "mean": [0.5], "std": [0.5], "image_size": 8, "num_classes": 3}
+SAMPLES = [
+    Sample(image=b"not really a png" * (i + 1), logits=np.array([i, 0.5, -1], np.float16), target=i % 3)
+    for i in range(5)
+]
+
+
+def record(count: int, size: int, sha256: str) -> CommitRecord:
+    return CommitRecord(
+        count=count, bytes=size, sha256=sha256, seed=1, seconds=0.0, worker="w", losses={}, agreement=1.0
+    )
+
+
+def write(folder: Path, number: int = 0, samples: list[Sample] = SAMPLES) -> CommitRecord:
+    plan = ShardPlan(number=number, first_image=number * 5, count=len(samples))
+    return write_shard(folder, plan, samples, format="png", commit=record)
+
+
+def make_manifest(folder: Path, images: int = 10) -> Manifest:
+    empty = Manifest(teacher=TEACHER, rounds=())
+    made = empty.with_round(
+        empty.next_round(recipe={"name": "r"}, images=images, shard_size=5, format="png", student=None, batch=5)
+    )
+    made.save(folder)
+    return made
+
+
+def test_the_tar_is_the_same_for_ever(tmp_path: Path) -> None:
+    written = write(tmp_path)
+    assert written.sha256 == hashlib.sha256((tmp_path / "000000.tar").read_bytes()).hexdigest()
+    assert written.sha256 == "90959999f62c8fb09cb5ce891c85a8ee74e28615e21a662d599ffd2c66293c23"
+
+
+def test_members_their_order_and_their_headers(tmp_path: Path) -> None:
+    write(tmp_path, number=1)
+    with tarfile.open(tmp_path / "000001.tar") as tar:
+        members = tar.getmembers()
+        assert [m.name for m in members[:5]] == [
+            "00000005.png",
+            "00000005.logits.npy",
+            "00000005.target.npy",
+            "00000005.cls",
+            "00000006.png",
+        ]
+        assert len(members) == 20
+        assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o444)}
+        contents = [file.read() for m in members[4:8] if (file := tar.extractfile(m)) is not None]
+    assert contents[0] == SAMPLES[1].image
+    logits, target = (np.load(io.BytesIO(data)) for data in contents[1:3])
+    assert logits.dtype == np.float16
+    assert logits.tolist() == [1, 0.5, -1]
+    assert target.dtype == np.int64
+    assert target == 1
+    assert contents[3] == b"1"
+
+
+def test_the_index_says_where_each_member_lies(tmp_path: Path) -> None:
+    write(tmp_path)
+    data = (tmp_path / "000000.tar").read_bytes()
+    header, *lines = (tmp_path / "000000.idx").read_text().splitlines()
+    assert header == "v1.2 5"
+    fields = lines[2].split()
+    assert fields[0::4] == ["png", "logits.npy", "target.npy", "cls"]
+    assert fields[3] == "00000002.png"
+    offset, size = int(fields[1]), int(fields[2])
+    assert data[offset : offset + size] == SAMPLES[2].image
+
+
+def test_the_index_is_the_one_that_dali_makes(tmp_path: Path) -> None:
+    wds2idx = pytest.importorskip("wds2idx", reason="DALI is not installed")
+    write(tmp_path)
+    with wds2idx.IndexCreator(str(tmp_path / "000000.tar"), str(tmp_path / "dali.idx"), verbose=False) as creator:
+        creator.create_index()
+    assert (tmp_path / "dali.idx").read_text().split() == (tmp_path / "000000.idx").read_text().split()
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def broken():
+        yield SAMPLES[0]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_shard(tmp_path, ShardPlan(number=0, first_image=0, count=5), broken(), format="png", commit=record)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shard_without_its_mark_is_not_there(tmp_path: Path) -> None:
+    make_manifest(tmp_path)
+    write(tmp_path, 0)
+    write(tmp_path, 1)
+    (tmp_path / "000001.json").unlink()
+    folder = ShardFolder.open(tmp_path)
+    assert folder.num_samples == 5
+    assert folder.num_planned == 10
+    assert verify(tmp_path) == ["shard 000001 has not been made"]
+
+
+def test_reading_gives_what_was_written(tmp_path: Path) -> None:
+    make_manifest(tmp_path)
+    write(tmp_path)
+    read = list(ShardFolder.open(tmp_path).samples(0))
+    assert [s.image for s in read] == [s.image for s in SAMPLES]
+    assert [s.target for s in read] == [0, 1, 2, 0, 1]
+    assert all(np.array_equal(a.logits, b.logits) for a, b in zip(read, SAMPLES, strict=True))
+
+
+def test_damage_is_found(tmp_path: Path) -> None:
+    make_manifest(tmp_path, images=5)
+    write(tmp_path)
+    assert verify(tmp_path) == []
+    tar = tmp_path / "000000.tar"
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:])
+    assert "sha256" in verify(tmp_path)[0]
+    tar.write_bytes(whole[:-1024])
+    assert "bytes long" in verify(tmp_path)[0]
+    with pytest.raises(DreamError, match="bytes long"):
+        ShardFolder.open(tmp_path)
+    tar.unlink()
+    assert "missing" in verify(tmp_path)[0]
+    tar.write_bytes(whole)
+    (tmp_path / "000000.idx").write_text("v1.2 4\n")
+    assert "000000.idx" in verify(tmp_path)[0]
+
+
+def test_rounds_follow_one_another(tmp_path: Path) -> None:
+    manifest = make_manifest(tmp_path, images=12)
+    second = manifest.next_round(recipe={"name": "other"}, images=7, shard_size=5, format="png", student="ab", batch=5)
+    assert (second.first_shard, second.first_image, second.num_shards) == (3, 12, 2)
+    assert [(p.number, p.first_image, p.count) for p in second.shards()] == [(3, 12, 5), (4, 17, 2)]
+    manifest.with_round(second).save(tmp_path)
+    assert load_manifest(tmp_path) == manifest.with_round(second)
+
+
+def test_a_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
+    make_manifest(tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**content, "schema": 99}))
+    with pytest.raises(ConfigError, match="another version"):
+        load_manifest(tmp_path)
+
+
+def test_info_lists_the_whole_shards(tmp_path: Path) -> None:
+    manifest = make_manifest(tmp_path)
+    write(tmp_path)
+    write_info(tmp_path, manifest)
+    split = json.loads((tmp_path / "_info.json").read_text())["splits"]["train"]
+    assert split == {"name": "train", "num_samples": 5, "filenames": ["000000.tar"], "shard_lengths": [5]}
