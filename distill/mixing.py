@@ -11,18 +11,18 @@ from torch.distributions import Beta
 
 from .dead_leaves import shapes
 
-PIECES, RADII = 7, (1 / 8, 0.9)  # of a collage, over a background
+PIECES, RADII = 7, (1 / 8, 0.9)  # of a shape_cutmix, over a background
 
 
 def mixed(
-    x_NCHW: Tensor, alpha: float, *, collage: float, strangers_NCHW: Tensor | None = None
+    x_NCHW: Tensor, alpha: float, *, shape_cutmix: float, strangers_NCHW: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mix each image with another of the batch: blended (mixup, Zhang et al. 2018), or cut along random shapes.
 
     Args:
         alpha: the share of the first is drawn from Beta(alpha, alpha), one for the batch.
-        collage: share of the images, 0 to 1, that are cut: each of :data:`PIECES` shapes, and what lies under them,
-            shows the first with that probability (CutMix, Yun et al. 2019, by the outlines of dead leaves).
+        shape_cutmix: share of the images, 0 to 1, that are cut: each of :data:`PIECES` shapes, and what lies
+            under them, shows the first with that probability (CutMix, Yun et al. 2019, by the outlines of dead leaves).
         strangers_NCHW: partners of the first images, in place of others of the batch; as many or fewer.
 
     Returns:
@@ -35,7 +35,7 @@ def mixed(
     if strangers_NCHW is not None:
         partners_NCHW[: len(strangers_NCHW)] = strangers_NCHW
     mixed_NCHW, share_N = share * x_NCHW + (1 - share) * partners_NCHW, x_NCHW.new_full((count,), share)
-    cut = torch.randperm(count, device=x_NCHW.device)[: round(collage * count)]
+    cut = torch.randperm(count, device=x_NCHW.device)[: round(shape_cutmix * count)]
     if len(cut):
         top_MHW, _ = shapes(len(cut), PIECES, RADII, x_NCHW.shape[3], x_NCHW.device)
         is_first_ML = torch.rand(len(cut), PIECES + 1, device=x_NCHW.device) < share

@@ -48,8 +48,10 @@ class Training:
     min_area: float = setting(0.5, help="smallest share of the image that a resized crop keeps")
     flip: bool = setting(True, help="mirror images at random; not for digits and letters")
     mixup: float = setting(4.0, help="mixup's alpha: the higher, the more even are the shares; 0 is off")
-    collage: float = setting(0.5, help="share of mixed images that are cut along random shapes in place of blended")
-    leaves: float = setting(
+    shape_cutmix: float = setting(
+        0.5, help="share of mixed images that are cut along random shapes in place of blended"
+    )
+    dead_leaves: float = setting(
         0.3, help="share of mixup's partners that are random shapes; 0 is off, as where labels are stored"
     )
     loader: str = setting("auto", help="auto: DALI if installed", choices=("auto", "dali", "webdataset"))
@@ -65,8 +67,8 @@ class Training:
             raise ConfigError("--momentum must lie in [0, 1)")
         if min(self.feature_weight, self.mixup) < 0:
             raise ConfigError("--feature-weight and --mixup must be 0 or more")
-        if not 0 <= self.collage <= 1 or not 0 <= self.leaves <= 1:
-            raise ConfigError("--collage and --leaves must lie in [0, 1]")
+        if not 0 <= self.shape_cutmix <= 1 or not 0 <= self.dead_leaves <= 1:
+            raise ConfigError("--shape-cutmix and --dead-leaves must lie in [0, 1]")
         if not 0 < self.min_area <= 1:
             raise ConfigError("--min-area must lie above 0 and up to 1")
 

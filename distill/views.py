@@ -84,7 +84,7 @@ class Lessons:
         labels_NK = soften(batch.logits, training.temperature) if self.teacher is None else None
         if training.mixup:
             x_NCHW, partner_N, share_N = mixed(
-                x_NCHW, training.mixup, collage=training.collage, strangers_NCHW=self._strangers(x_NCHW)
+                x_NCHW, training.mixup, shape_cutmix=training.shape_cutmix, strangers_NCHW=self._strangers(x_NCHW)
             )
             if labels_NK is not None:
                 labels_NK = torch.lerp(labels_NK[partner_N], labels_NK, share_N[:, None].to(labels_NK))
@@ -94,7 +94,7 @@ class Lessons:
 
     def _strangers(self, x_NCHW: Tensor) -> Tensor | None:
         """Dead leaves for a share of the batch; none where nobody can be asked what they show."""
-        count = round(self.training.leaves * len(x_NCHW)) if self.teacher is not None else 0
+        count = round(self.training.dead_leaves * len(x_NCHW)) if self.teacher is not None else 0
         return dead_leaves(count, self.preprocessing, x_NCHW.device) if count else None
 
     def loss(self, lesson: Lesson, said: tuple[Tensor, ...]) -> Tensor:

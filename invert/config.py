@@ -31,7 +31,9 @@ class InvertConfig(StageConfig):
     shard_size: int | None = setting(None, help="images a shard [default: whole batches, 256 or more]")
     classes: tuple[int, ...] | None = setting(None, help="make images of these classes alone [default: all]")
     format: str = setting("auto", help="image files; auto is png up to 64 px", choices=("auto", "png", "jpg"))
-    student: str | None = setting(None, help="saved model that the images are to divide from the teacher (R_compete)")
+    compete_with: str | None = setting(
+        None, help="saved model that the images are to divide from the teacher (R_compete)"
+    )
     append: bool = setting(False, help="add a round with another recipe or seed to a folder that has images")
     compile: str = setting(
         "auto",

@@ -120,7 +120,7 @@ class Engine:
 
     def _basis(self, size: int) -> Basis:
         channels = self.teacher.preprocessing.channels
-        return make_basis(self.recipe.basis, channels, size, self.device, falloff=self.recipe.falloff)
+        return make_basis(self.recipe.parametrization, channels, size, self.device, falloff=self.recipe.falloff)
 
     def _lr_factor(self, step: int, steps: int) -> float:
         return lr_factor(step, steps, warmup=self.recipe.warmup, cosine=self.recipe.schedule == "cosine")

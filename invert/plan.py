@@ -81,7 +81,7 @@ def load_inputs(config: InvertConfig) -> Inputs:
     student = _load_student(config, teacher)
     if student is None:
         if config.changes.get("alpha_compete"):
-            raise ConfigError("--alpha-compete needs a --student to compete against")
+            raise ConfigError("--alpha-compete needs a student: give --compete-with FOLDER")
         recipe = recipe.changed({"alpha_compete": 0.0})
     check_recipe(teacher, recipe)
     classes = config.classes or tuple(range(teacher.num_classes))
@@ -207,9 +207,11 @@ def _place(
 
 
 def _load_student(config: InvertConfig, teacher: Classifier) -> Classifier | None:
-    if config.student is None:
+    if config.compete_with is None:
         return None
-    student = load_model(config.student, mean=teacher.preprocessing.mean, std=teacher.preprocessing.std)
+    student = load_model(config.compete_with, mean=teacher.preprocessing.mean, std=teacher.preprocessing.std)
     if student.num_classes != teacher.num_classes:
-        raise ConfigError(f"--student has {student.num_classes} classes and the teacher {teacher.num_classes}")
+        raise ConfigError(
+            f"the student of --compete-with has {student.num_classes} classes and the teacher {teacher.num_classes}"
+        )
     return student

@@ -32,7 +32,7 @@ class Recipe:
     alpha_tv: float = setting(0.0, help="weight of the total variation")
     alpha_l2: float = setting(0.0, help="weight of the images' L2 norm")
     alpha_feature: float = setting(0.0, help="weight of the distance to the BatchNorm statistics")
-    alpha_compete: float = setting(0.0, help="weight of the competition against --student")
+    alpha_compete: float = setting(0.0, help="weight of the competition against --compete-with")
     alpha_similar: float = setting(0.0, help="weight of the likeness of two images of one class, in the last features")
     statistics: str = setting(
         "absolute",
@@ -41,7 +41,7 @@ class Recipe:
     )
     first_bn: float = setting(1.0, help="factor on the first BatchNorm layer's distance")
     compete_temperature: float = setting(3.0, help="temperature of the competition")
-    basis: str = setting(
+    parametrization: str = setting(
         "pixels",
         help="what Adam moves: pixels, or their spectrum, scaled as that of natural images",
         choices=("pixels", "spectrum"),
@@ -106,7 +106,7 @@ _NATURAL = Recipe(
     alpha_similar=3.0,
     alpha_compete=1.0,
     statistics="relative",
-    basis="spectrum",
+    parametrization="spectrum",
     jitter=None,
     shift="window",
     flip=True,

@@ -35,7 +35,7 @@ from ..shared.core.config import StageConfig, coerce, from_mapping, load_yaml, s
 from ..shared.core.errors import ConfigError, nearest
 
 STAGES: dict[str, type[StageConfig]] = {"invert": InvertConfig, "distill": DistillConfig, "prune": PruneConfig}
-_REFERENCES = ("shards", "teacher", "student", "init")  # options that may name an earlier stage
+_REFERENCES = ("shards", "teacher", "student", "init", "compete_with")  # options that may name an earlier stage
 _ADAPT = ("stage", "rounds", "invert", "distill")
 _HERE = Path(__file__).parent
 
@@ -159,7 +159,7 @@ class _Stages:
         if not isinstance(invert, dict) or not isinstance(distill, dict):
             raise ConfigError(f"{where} must have 'invert:' and 'distill:', each with the options of its command")
         for section, own in (
-            ("invert", {"out", "student", "append"}),
+            ("invert", {"out", "compete_with", "append"}),
             ("distill", {"out", "shards", "rounds", "init"}),
         ):
             if taken := own & {str(key) for key in options[section]}:
@@ -173,7 +173,7 @@ class _Stages:
             goes_on = {key: value for key, value in distill.items() if key != "student"} | {"init": before}
             learns = distill if number == 1 else goes_on
             self._add(student, "distill", {**learns, "shards": folder, "rounds": number})
-            against = {**invert, "out": folder, "append": True, "student": student, "overwrite": False}
+            against = {**invert, "out": folder, "append": True, "compete_with": student, "overwrite": False}
             self._add(f"{name}_{number + 1}", "invert", against, round=number)
         self.folders[name] = self.out / name
 

@@ -70,7 +70,7 @@ def _check_round(stage: Stage) -> None:
     from ..shared.shards.manifest import load_manifest
 
     rounds = load_manifest(stage.config.out).rounds[stage.round :]
-    student = stage.config.student
+    student = stage.config.compete_with
     if rounds and rounds[0].student != read_model_json(Path(student))["sha256"]:
         raise ConfigError(
             f"round {stage.round + 1} of {stage.config.out} was made against another student than {student} is now:"

@@ -17,7 +17,7 @@ class PruneConfig(StageConfig):
     out: Path = setting(Path("runs/prune"), help="folder for the pruned network and its report")
     shards: Path = setting(Path("shards"), help="shard folder, made from the network to prune")
     ratio: float = setting(0.3, help="share of the convolution filters to remove, above 0 and below 1")
-    steps: int = setting(5, help="times to score and remove; the rest is scored anew each time")
+    iterations: int = setting(5, help="times to score and remove; the rest is scored anew each time")
     score_images: int = setting(1024, help="images that each scoring takes, at most")
     teacher: str | None = setting(None, help="where the teacher is, if not where the shards say")
     weights: str | None = setting(None, help="the teacher's weights, if not where the shards say")
@@ -32,6 +32,6 @@ class PruneConfig(StageConfig):
         StageConfig.__post_init__(self)
         if not 0 < self.ratio < 1:
             raise ConfigError(f"--ratio must lie above 0 and below 1, not {self.ratio}")
-        for name in ("steps", "score_images", "latency_batch"):
+        for name in ("iterations", "score_images", "latency_batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more")

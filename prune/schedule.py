@@ -18,7 +18,7 @@ def prune_filters(
     network: nn.Module,
     ratio: float,
     *,
-    steps: int,
+    iterations: int,
     batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
     example_NCHW: Tensor,
     progress: Callable[[], None],
@@ -28,20 +28,20 @@ def prune_filters(
     Args:
         ratio: share of the filters to remove, above 0 and below 1; reached to within one group of tied channels,
             unless that would leave some layer too narrow (:data:`~.selection.MIN_SHARE`).
-        steps: equal parts to remove it in.
+        iterations: equal parts to remove it in.
         batches: gives the minibatches to score on, (N, C, H, W) and targets (N,), anew at each call.
         example_NCHW: one image; only its shape matters.
-        progress: called after each step.
+        progress: called after each iteration.
 
     Raises:
         ConfigError: the architecture cannot be pruned.
     """
     before = num_filters(network)
     original = channel_config(network)
-    for step in range(1, steps + 1):
+    for iteration in range(1, iterations + 1):
         groups = find_groups(network, example_NCHW)
         gates = gate_scores(network, batches())
-        to_remove = round(before * ratio * step / steps) - (before - num_filters(network))
+        to_remove = round(before * ratio * iteration / iterations) - (before - num_filters(network))
         chosen = choose_channels(groups, [group.scores(gates) for group in groups], to_remove, original=original)
         remove_channels(network, groups, chosen, example_NCHW)
         progress()

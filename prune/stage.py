@@ -105,7 +105,7 @@ def dry_run(config: PruneConfig) -> dict[str, Any]:
     return {
         "filters": filters,
         "filters_to_remove": round(filters * config.ratio),
-        "scorings": config.steps,
+        "scorings": config.iterations,
         "images_a_scoring": min(config.score_images, shards.num_samples),
         "epochs": epochs,
         "training_steps": epochs * steps,
@@ -139,11 +139,11 @@ def _make(
         for batch in scored:
             yield teacher.preprocessing.normalize(batch.images), batch.targets
 
-    with ProgressBar("prune", total=config.steps, unit="scorings") as bar:
+    with ProgressBar("prune", total=config.iterations, unit="scorings") as bar:
         prune_filters(
             network,
             config.ratio,
-            steps=config.steps,
+            iterations=config.iterations,
             batches=batches,
             example_NCHW=example_NCHW,
             progress=lambda: bar.advance(1, filters=num_filters(network)),

@@ -19,16 +19,16 @@ ROOT = Path(__file__).parents[1]
 ALL = "--out --seed --device --batch-size --json --config --dry-run --overwrite --debug --version"
 OPTIONS = {
     "invert.cli": f"{ALL} --teacher --weights --num-classes --mean --std --image-size --recipe --steps --scales --lr"
-    " --betas --warmup --schedule --basis --falloff --statistics --shift --alpha-class --alpha-tv --alpha-l2"
+    " --betas --warmup --schedule --parametrization --falloff --statistics --shift --alpha-class --alpha-tv --alpha-l2"
     " --alpha-feature --alpha-compete --alpha-similar --first-bn --compete-temperature --jitter --flip --clip --images"
-    " --shard-size --classes --format --student --append --compile --precision --workers --threads --engine --address"
-    " --rank --world --grace",
+    " --shard-size --classes --format --compete-with --append --compile --precision --workers --threads --engine"
+    " --address --rank --world --grace",
     "distill.cli": f"{ALL} --shards --rounds --student --init --teacher --weights --epochs --lr --warmup-epochs"
-    " --momentum --temperature --feature-weight --labels --crop --min-area --flip --mixup --collage --leaves"
+    " --momentum --temperature --feature-weight --labels --crop --min-area --flip --mixup --shape-cutmix --dead-leaves"
     " --loader --eval",
-    "prune.cli": f"{ALL} --shards --ratio --steps --score-images --teacher --weights --epochs --lr --warmup-epochs"
-    " --momentum --temperature --feature-weight --labels --crop --min-area --flip --mixup --collage --leaves --loader"
-    " --latency-batch --eval",
+    "prune.cli": f"{ALL} --shards --ratio --iterations --score-images --teacher --weights --epochs --lr --warmup-epochs"
+    " --momentum --temperature --feature-weight --labels --crop --min-area --flip --mixup --shape-cutmix --dead-leaves"
+    " --loader --latency-batch --eval",
     "pipelines.run": "--out --seed --device --overwrite --dry-run --json --debug --version",
 }
 

@@ -54,7 +54,7 @@ STEPS: dict[str, Candidate] = {
 }
 CHANGES: dict[str, dict[str, Any]] = {
     "natural": {},
-    "pixels, total variation 0.05": {"basis": "pixels", "alpha_tv": 0.05},
+    "pixels, total variation 0.05": {"parametrization": "pixels", "alpha_tv": 0.05},
     "the batch shifted alike": {"shift": "batch"},
     "no flip": {"flip": False},
     "no shift": {"jitter": 0},

@@ -46,11 +46,11 @@ def test_the_seed_alone_decides() -> None:
     assert not torch.equal(first, dead_leaves(4, COLOUR, CPU))
 
 
-@pytest.mark.parametrize(("settings", "mixed_in"), [({}, 3), ({"leaves": 0.0}, 0), ({"mixup": 0.0}, 0)])
+@pytest.mark.parametrize(("settings", "mixed_in"), [({}, 3), ({"dead_leaves": 0.0}, 0), ({"mixup": 0.0}, 0)])
 def test_views_are_mixed_with_leaves(settings: dict, mixed_in: int) -> None:
     """Ten images of one grey: what is not even has a leaf in it."""
     teacher = load_model("digits_cnn")
-    training = Training(crop="none", flip=False, collage=0.0, **settings)
+    training = Training(crop="none", flip=False, shape_cutmix=0.0, **settings)
     lessons = Lessons(
         training=training, teacher=teacher.network, places=[], preprocessing=teacher.preprocessing, group=ALONE
     )

@@ -57,8 +57,8 @@ def test_small_sets_take_more_passes_up_to_a_bound() -> None:
         {"mixup": -1.0},
         {"epochs": -1},
         {"feature_weight": -1.0},
-        {"leaves": 1.5},
-        {"collage": -0.1},
+        {"dead_leaves": 1.5},
+        {"shape_cutmix": -0.1},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict) -> None:

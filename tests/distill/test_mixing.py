@@ -23,7 +23,7 @@ def images(count: int = 32) -> torch.Tensor:
 
 def test_blends_are_convex_mixtures() -> None:
     x = images()
-    out, partner, share = mixed(x, ALPHA, collage=0.0)
+    out, partner, share = mixed(x, ALPHA, shape_cutmix=0.0)
     assert sorted(partner.tolist()) == list(range(32))
     assert 0 <= share[0] <= 1
     assert bool((share == share[0]).all())
@@ -32,7 +32,7 @@ def test_blends_are_convex_mixtures() -> None:
 
 def test_cuts_show_one_or_the_other_in_each_pixel_by_the_share_that_is_told() -> None:
     x = images()
-    out, partner, share = mixed(x, ALPHA, collage=1.0)
+    out, partner, share = mixed(x, ALPHA, shape_cutmix=1.0)
     first, second = (out == x).all(1), (out == x[partner]).all(1)
     assert bool((first | second).all())
     moved = partner != torch.arange(32)
@@ -47,7 +47,7 @@ def test_as_many_are_cut_as_asked_and_by_the_drawn_share_on_average() -> None:
     for seed in range(40):
         torch.manual_seed(seed)
         x = torch.randn(32, 1, 16, 16)
-        _, _, share = mixed(x, ALPHA, collage=0.25)
+        _, _, share = mixed(x, ALPHA, shape_cutmix=0.25)
         blended = share.mode().values
         assert (share == blended).sum() == 24
         drawn.append(float(blended))
@@ -55,22 +55,22 @@ def test_as_many_are_cut_as_asked_and_by_the_drawn_share_on_average() -> None:
     assert sum(told) / 40 == pytest.approx(sum(drawn) / 40, abs=0.03)
 
 
-@pytest.mark.parametrize("collage", [0.0, 1.0])
-def test_strangers_take_the_first_partners_places(collage: float) -> None:
+@pytest.mark.parametrize("shape_cutmix", [0.0, 1.0])
+def test_strangers_take_the_first_partners_places(shape_cutmix: float) -> None:
     x, strangers = images(8), 7 + torch.zeros(3, 3, 16, 16)
-    out, partner, share = mixed(x, ALPHA, collage=collage, strangers_NCHW=strangers)
-    if collage:
+    out, partner, share = mixed(x, ALPHA, shape_cutmix=shape_cutmix, strangers_NCHW=strangers)
+    if shape_cutmix:
         assert bool(((out[:3] == 7) | (out[:3] == x[:3])).all())
     else:
         assert torch.allclose(out[:3], share[0] * x[:3] + (1 - share[0]) * strangers)
         assert torch.allclose(out[3:], share[0] * x[3:] + (1 - share[0]) * x[partner[3:]])
 
 
-@pytest.mark.parametrize("collage", [0.0, 0.5, 1.0])
-def test_stored_labels_are_mixed_as_the_images_are(collage: float) -> None:
+@pytest.mark.parametrize("shape_cutmix", [0.0, 0.5, 1.0])
+def test_stored_labels_are_mixed_as_the_images_are(shape_cutmix: float) -> None:
     """Images of one value each, labels that tell the value: what is seen and what is said stay alike."""
     teacher = load_model("digits_cnn")
-    training = Training(crop="none", flip=False, collage=collage, temperature=1.0)
+    training = Training(crop="none", flip=False, shape_cutmix=shape_cutmix, temperature=1.0)
     lessons = Lessons(training=training, teacher=None, places=[], preprocessing=teacher.preprocessing, group=ALONE)
     black_or_white = torch.arange(10) % 2
     pixels = (255 * black_or_white).to(torch.uint8)[:, None, None, None].expand(10, 1, 8, 8).contiguous()

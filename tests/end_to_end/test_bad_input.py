@@ -85,7 +85,7 @@ def test_unknown_name(fails: Fails, out: Path, option: str, name: str, meant: st
         (["--std", 0], ["--std", "above 0"]),
         (["--mean", "0.5,0.5"], ["--mean", "--std"]),
         (["--device", "cuda:99"], ["cuda:99", "--device auto"]),
-        (["--alpha-compete", 1], ["--alpha-compete", "--student"]),
+        (["--alpha-compete", 1], ["--alpha-compete", "--compete-with"]),
         (["--append", "--overwrite"], ["--append", "--overwrite"]),
         (["--workers", 0], ["--workers", "1 or more"]),
         (["--engine", "rai"], ["--engine", "'ray'"]),

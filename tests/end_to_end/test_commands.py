@@ -28,7 +28,7 @@ TINY = {
         "noise": {"stage": "invert", "teacher": "digits_cnn", "recipe": "noise", "images": 40},
         "student": {"stage": "distill", "shards": "dreams", "student": "digits_cnn_small", "epochs": 2},
         "noise_student": {"stage": "distill", "shards": "noise", "student": "digits_cnn_small", "epochs": 2},
-        "pruned": {"stage": "prune", "shards": "dreams", "ratio": 0.3, "steps": 2, "epochs": 1},
+        "pruned": {"stage": "prune", "shards": "dreams", "ratio": 0.3, "iterations": 2, "epochs": 1},
         "pruned_student": {"stage": "distill", "shards": "dreams", "student": "pruned", "epochs": 1},
     },
 }
@@ -76,7 +76,19 @@ def test_a_pipeline_of_every_stage_and_again_from_where_it_is(di: Callable, tmp_
 def test_a_pruned_network_loads_without_torch_pruning(
     di: Callable, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["--shards", shards, "--out", tmp_path / "p", "--steps", 1, "--epochs", 0, "--eval", "digits", "--json"]
+    options = [
+        "--shards",
+        shards,
+        "--out",
+        tmp_path / "p",
+        "--iterations",
+        1,
+        "--epochs",
+        0,
+        "--eval",
+        "digits",
+        "--json",
+    ]
     pruned = json.loads(di("di-prune", *options).stdout)
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     again = load_model(str(tmp_path / "p"))
@@ -179,7 +191,7 @@ def test_adaptive_images_compete_against_a_student(di: Callable, shards: Path, t
     options = ["--student", "digits_cnn_small", "--epochs", 1]
     assert di("di-distill", "--shards", shards, *options, "--out", student).code == 0
     options = ["--teacher", "digits_cnn", "--images", 10, "--steps", 3, "--workers", 1, "--append"]
-    assert di("di-invert", *options, "--student", student, "--seed", 5, "--out", shards).code == 0
+    assert di("di-invert", *options, "--compete-with", student, "--seed", 5, "--out", shards).code == 0
     added = json.loads((shards / "manifest.json").read_text())["rounds"][1]
     assert added["student"] == json.loads((student / "model.json").read_text())["sha256"]
     assert "compete" in json.loads((shards / "000002.json").read_text())["losses"]
@@ -198,7 +210,7 @@ def test_a_torchvision_network_goes_through_every_stage(tmp_path: Path) -> None:
     assert set(made) == {"images", "shards", "seconds", "agreement"}
     short = ["--epochs", 1, *batch, "--shards", shards, "--json"]
     assert console("di-distill", *short, "--out", tmp_path / "d")["student_top1"] is None
-    pruned = console("di-prune", *short, "--steps", 2, "--out", tmp_path / "p")
+    pruned = console("di-prune", *short, "--iterations", 2, "--out", tmp_path / "p")
     assert pruned["filters_after"] < 0.75 * pruned["filters_before"]
     assert pruned["macs_after"] < pruned["macs_before"]
 

@@ -68,7 +68,14 @@ def test_the_gradient_reaches_the_spectrum() -> None:
 def test_every_basis_and_shift_finds_the_targets(basis: str, shift: str) -> None:
     teacher = load_model("digits_cnn")
     recipe = Recipe(
-        steps=(60, 60), scales=(0.5, 1.0), lr=0.1, alpha_feature=0.3, jitter=1, basis=basis, shift=shift, clip=True
+        steps=(60, 60),
+        scales=(0.5, 1.0),
+        lr=0.1,
+        alpha_feature=0.3,
+        jitter=1,
+        parametrization=basis,
+        shift=shift,
+        clip=True,
     )
     targets = torch.arange(20) % 10
     x = Engine(teacher, recipe).synthesize(targets, seed=0).x

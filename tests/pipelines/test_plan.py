@@ -37,7 +37,7 @@ def test_adapt_is_rounds_and_students_in_turn(tmp_path: Path) -> None:
     assert {stage.config.seed for stage in pipeline.stages} == {3}
     assert {first.out, second.out, third.out, student.shards, student_1.shards} == {out / "dreams"}
     assert [c.append for c in (first, second, third)] == [False, True, True]
-    assert [c.student for c in (first, second, third)] == [None, *(str(s.out) for s in (student_1, student_2))]
+    assert [c.compete_with for c in (first, second, third)] == [None, *(str(s.out) for s in (student_1, student_2))]
     assert [stage.round for stage in pipeline.stages if stage.kind == "invert"] == [0, 1, 2]
     assert [c.rounds for c in (student_1, student_2, student)] == [1, 2, None]
     assert [c.init for c in (student_1, student_2, student)] == [None, student_1.out, student_2.out]
