@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..shared.core.config import StageConfig, nested, setting
+from ..shared.core.config import StageConfig, changes_to, setting
 from ..shared.core.errors import ConfigError
-from .recipe import Training
+from .recipe import STUDENT, Training
+
+_ADAPTIVE = "Adaptive rounds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillConfig(StageConfig):
-    """A student from shards; ``training`` holds the settings of the training loop."""
+    """A student from shards; ``changes`` holds the settings of the training that replace the defaults."""
 
     out: Path = setting(Path("runs/distill"), help="folder for the student and its report")
     shards: Path = setting(Path("shards"), help="shard folder to learn from")
-    rounds: int | None = setting(None, help="learn from the folder's first rounds alone, so many [default: all]")
-    student: str | None = setting(None, help="architecture, named as for --teacher [default: the teacher's]")
-    init: Path | None = setting(None, help="saved model to start from, in place of new weights")
-    teacher: str | None = setting(None, help="where the teacher is, if not where the shards say")
-    weights: str | None = setting(None, help="the teacher's weights, if not where the shards say")
-    training: Training = nested(Training())
+    student: str | None = setting(None, help="architecture, named as for --teacher", unset="the teacher's")
     eval: str | None = setting(
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
     )
+    teacher: str | None = setting(None, help="the teacher, if it has moved since the shards were made")
+    weights: str | None = setting(None, help="the teacher's weights, if they have moved since")
+    changes: Mapping[str, Any] = changes_to(Training, preset=STUDENT)
+    rounds: int | None = setting(
+        None,
+        help="learn from this many of the folder's first rounds alone",
+        unset="all",
+        min=1,
+        group=_ADAPTIVE,
+        advanced=True,
+    )
+    init: Path | None = setting(
+        None, help="saved model to start from, in place of new weights", group=_ADAPTIVE, advanced=True
+    )
 
-    def __post_init__(self) -> None:
-        # Called by name: zero-argument super() does not work in a dataclass with slots.
-        StageConfig.__post_init__(self)
-        if self.rounds is not None and self.rounds < 1:
-            raise ConfigError("--rounds must be 1 or more")
+    @property
+    def training(self) -> Training:
+        return STUDENT.changed(self.changes)
+
+    def check(self) -> None:
+        _ = self.training  # raises ConfigError for a change that makes no sense
         if self.init and self.student:
             raise ConfigError("--init brings the student's architecture with it: leave --student out")

@@ -12,6 +12,14 @@ command = stage_command(
     InvertConfig,
     package=__package__,
     help="Make a synthetic data set from a trained classifier alone: images, and the classifier's logits for each.",
+    examples=(
+        ("images of torchvision's ResNet-50", "di-invert --teacher resnet50 --out shards/"),
+        (
+            "images of your own network, which takes 32 px",
+            "di-invert --teacher net.py:make --weights net.pth --mean 0.49,0.48,0.45 --std 0.2,0.2,0.2 --image-size 32",
+        ),
+        ("what a run would do, and how long it would take", "di-invert --teacher resnet50 --images 10000 --dry-run"),
+    ),
 )
 
 

@@ -7,62 +7,123 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..shared.core.config import StageConfig, overlay, setting
+from ..shared.core.config import StageConfig, changes_to, setting
 from ..shared.core.errors import ConfigError
 from .recipe import Recipe
+
+_SHARDS, _ADAPTIVE, _SPEED, _CLUSTER = "Shards", "Adaptive rounds", "Speed", "Workers and clusters"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvertConfig(StageConfig):
     """What ``di-invert`` takes; ``changes`` holds the settings of the recipe that replace the preset's."""
 
-    out: Path = setting(Path("shards"), help="shard folder to write, or to go on with")
     teacher: str = setting(
         help="torchvision name, timm/NAME, one of our own, a saved model's folder, or FILE.py:factory"
     )
     weights: str | None = setting(None, help="weights file, torchvision weights entry, or none for random weights")
-    num_classes: int | None = setting(None, help="classes of the teacher, where its name leaves them open")
+    num_classes: int | None = setting(None, help="classes of the teacher, where its name leaves them open", min=1)
     mean: tuple[float, ...] | None = setting(None, help="input mean, R,G,B (or one number: grey images), range 0..1")
     std: tuple[float, ...] | None = setting(None, help="input standard deviation, like --mean")
-    image_size: int | None = setting(None, help="side of the images in pixels [default: what the weights say]")
-    recipe: str = setting("auto", help="preset of all settings below that are not given; auto goes by image size")
-    changes: Mapping[str, Any] = overlay(Recipe)
-    images: int = setting(1024, help="images to make")
-    shard_size: int | None = setting(None, help="images a shard [default: whole batches, 256 or more]")
-    classes: tuple[int, ...] | None = setting(None, help="make images of these classes alone [default: all]")
-    format: str = setting("auto", help="image files; auto is png up to 64 px", choices=("auto", "png", "jpg"))
-    compete_with: str | None = setting(
-        None, help="saved model that the images are to divide from the teacher (R_compete)"
+    image_size: int | None = setting(None, help="side of the images in pixels", unset="what the weights say", min=1)
+    out: Path = setting(Path("shards"), help="shard folder to write, or to go on with")
+    images: int = setting(1024, help="number of images", min=1)
+    recipe: str = setting(
+        "auto", help="how images are made: natural, natural-large, imagenet-deepinversion, ...; auto goes by image size"
     )
-    append: bool = setting(False, help="add a round with another recipe or seed to a folder that has images")
+    workers: int | None = setting(
+        None, help="worker processes; auto: one for each GPU, or for each core", unset="auto", min=1
+    )
+    changes: Mapping[str, Any] = changes_to(Recipe, advanced=True)
+    shard_size: int | None = setting(
+        None,
+        help="images in a shard",
+        unset="whole batches, 256 or more",
+        min=1,
+        group=_SHARDS,
+        advanced=True,
+    )
+    classes: tuple[int, ...] | None = setting(
+        None, help="make images of these classes alone", unset="all", min=0, group=_SHARDS, advanced=True
+    )
+    class_names: Path | None = setting(
+        None, help="text file with the name of each class, one in a line", group=_SHARDS, advanced=True
+    )
+    format: str = setting(
+        "auto",
+        help="image files; auto is png up to 64 px",
+        choices=("auto", "png", "jpg"),
+        group=_SHARDS,
+        advanced=True,
+    )
+    append: bool = setting(
+        False,
+        help="add a round with another recipe or seed to a folder that has images",
+        group=_ADAPTIVE,
+        advanced=True,
+    )
+    compete_with: str | None = setting(
+        None,
+        help="saved student that the images are to tell from the teacher (R_compete)",
+        group=_ADAPTIVE,
+        advanced=True,
+    )
     compile: str = setting(
         "auto",
         help="torch.compile the step; auto: where the run is long enough to repay it",
         choices=("auto", "on", "off"),
+        group=_SPEED,
+        advanced=True,
     )
     precision: str = setting(
-        "auto", help="of the networks; auto: bfloat16 where it is faster", choices=("auto", "float32", "bfloat16")
+        "auto",
+        help="number format of the networks; auto: bfloat16 where it is faster",
+        choices=("auto", "float32", "bfloat16"),
+        group=_SPEED,
+        advanced=True,
     )
-    workers: int | None = setting(None, help="worker processes, or auto: one a GPU, or one a core [default: auto]")
-    threads: int = setting(1, help="CPU threads of each worker; part of the recipe, since sums depend on it")
-    engine: str = setting("local", help="this machine's processes, or a Ray cluster", choices=("local", "ray"))
-    address: str | None = setting(None, help="of the Ray cluster: auto, HOST:PORT or ray://... [default: a local one]")
-    rank: int | None = setting(None, help="make this share of the shards [default: torchrun's or SLURM's, or all]")
-    world: int | None = setting(None, help="number of shares; goes with --rank")
-    grace: float = setting(20.0, help="seconds that shards in hand get to finish after SIGTERM or SIGUSR2")
+    threads: int = setting(
+        1,
+        help="CPU threads of each worker; part of the recipe, since sums depend on it",
+        min=1,
+        group=_SPEED,
+        advanced=True,
+    )
+    engine: str = setting(
+        "local",
+        help="this machine's processes, or a Ray cluster",
+        choices=("local", "ray"),
+        group=_CLUSTER,
+        advanced=True,
+    )
+    address: str | None = setting(
+        None,
+        help="address of the Ray cluster: auto, HOST:PORT or ray://...",
+        unset="a local one",
+        group=_CLUSTER,
+        advanced=True,
+    )
+    rank: int | None = setting(
+        None,
+        help="make this share of the shards",
+        unset="torchrun's or SLURM's, or all",
+        min=0,
+        group=_CLUSTER,
+        advanced=True,
+    )
+    world: int | None = setting(None, help="number of shares; goes with --rank", min=1, group=_CLUSTER, advanced=True)
+    grace: float = setting(
+        20.0,
+        help="seconds that unfinished shards get after SIGTERM or SIGUSR2",
+        min=0,
+        group=_CLUSTER,
+        advanced=True,
+    )
 
-    def __post_init__(self) -> None:
-        # Called by name: zero-argument super() does not work in a dataclass with slots.
-        StageConfig.__post_init__(self)
-        for name in ("images", "shard_size", "workers", "threads", "num_classes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more")
-        if self.grace < 0:
-            raise ConfigError("--grace must be 0 or more")
+    def check(self) -> None:
         if self.address and self.engine != "ray":
-            raise ConfigError("--address is of a Ray cluster, and goes with --engine ray")
+            raise ConfigError("--address needs --engine ray: it is the address of a Ray cluster")
         if self.workers and self.engine == "ray":
-            raise ConfigError("--workers is of this machine's engine; a Ray cluster has as many as fit on its nodes")
+            raise ConfigError("--workers goes with --engine local; a Ray cluster has as many as fit on its nodes")
         if self.append and self.overwrite:
             raise ConfigError("--append and --overwrite exclude each other")

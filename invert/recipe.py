@@ -7,97 +7,128 @@ weight is multiplied by sqrt(N) of the published batch here: 2.5e-5 * sqrt(256) 
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from ..shared.core.config import setting
+from ..shared.core.config import Settings, setting
 from ..shared.core.errors import ConfigError, nearest
+
+_OPTIMISER, _OBJECTIVE, _IMAGES = "Recipe: optimiser", "Recipe: objective", "Recipe: images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """Settings of one way to make images. A stage is one optimisation at one resolution; stages follow one another."""
+class Resolution:
+    """One optimisation of a recipe; a recipe's resolutions follow one another.
 
-    steps: tuple[int, ...] = setting(help="optimisation steps of each stage, or one number for all; 0 leaves noise")
-    scales: tuple[float, ...] = setting((1.0,), help="image side of each stage, as a share of the teacher's")
-    batch_size: int = setting(256, help="images optimised together, whose statistics are matched together")
-    lr: float = setting(0.05, help="learning rate of Adam, at its highest")
-    betas: tuple[float, ...] = setting((0.9, 0.999), help="Adam's two decay rates")
-    warmup: int = setting(0, help="steps of linear warm-up in each stage")
-    schedule: str = setting("constant", help="learning rate after the warm-up", choices=("constant", "cosine"))
-    alpha_class: float = setting(1.0, help="weight of the cross-entropy to the target class")
-    alpha_tv: float = setting(0.0, help="weight of the total variation")
-    alpha_l2: float = setting(0.0, help="weight of the images' L2 norm")
-    alpha_feature: float = setting(0.0, help="weight of the distance to the BatchNorm statistics")
-    alpha_compete: float = setting(0.0, help="weight of the competition against --compete-with")
-    alpha_similar: float = setting(0.0, help="weight of the likeness of two images of one class, in the last features")
+    Attributes:
+        steps: optimisation steps.
+        size: side of the images in pixels.
+        jitter: largest shift in pixels.
+    """
+
+    steps: int
+    size: int
+    jitter: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe(Settings):
+    """Settings of one way to make images."""
+
+    steps: tuple[int, ...] = setting(
+        help="optimisation steps at each resolution, or one number for all; 0 leaves noise", min=0, group=_OPTIMISER
+    )
+    scales: tuple[float, ...] = setting(
+        (1.0,),
+        help="resolutions one after the other, each as a share of the teacher's image side; the last is 1",
+        above=0,
+        max=1,
+        group=_OPTIMISER,
+    )
+    batch_size: int = setting(
+        256, help="images optimised together, whose statistics are matched together", min=1, group=_OPTIMISER
+    )
+    lr: float = setting(0.05, help="highest learning rate of Adam", above=0, group=_OPTIMISER)
+    betas: tuple[float, ...] = setting((0.9, 0.999), help="Adam's two decay rates", min=0, below=1, group=_OPTIMISER)
+    warmup: int = setting(0, help="steps of linear warm-up at each resolution", min=0, group=_OPTIMISER)
+    schedule: str = setting(
+        "constant", help="learning rate after the warm-up", choices=("constant", "cosine"), group=_OPTIMISER
+    )
+    alpha_class: float = setting(1.0, help="weight of the cross-entropy to the target class", min=0, group=_OBJECTIVE)
+    alpha_tv: float = setting(0.0, help="weight of the total variation", min=0, group=_OBJECTIVE)
+    alpha_l2: float = setting(0.0, help="weight of the images' L2 norm", min=0, group=_OBJECTIVE)
+    alpha_feature: float = setting(
+        0.0, help="weight of the distance to the BatchNorm statistics", min=0, group=_OBJECTIVE
+    )
+    alpha_compete: float = setting(
+        0.0, help="weight of the competition against --compete-with", min=0, group=_OBJECTIVE
+    )
+    alpha_similar: float = setting(
+        0.0,
+        help="weight of the similarity of two images of one class, in the last features",
+        min=0,
+        group=_OBJECTIVE,
+    )
     statistics: str = setting(
         "absolute",
         help="distances to the BatchNorm statistics: as they are, summed, or relative to the layer's own, averaged",
         choices=("absolute", "relative"),
+        group=_OBJECTIVE,
     )
-    first_bn: float = setting(1.0, help="factor on the first BatchNorm layer's distance")
-    compete_temperature: float = setting(3.0, help="temperature of the competition")
+    first_bn: float = setting(1.0, help="factor on the first BatchNorm layer's distance", group=_OBJECTIVE)
+    compete_temperature: float = setting(3.0, help="temperature of the competition", above=0, group=_OBJECTIVE)
     parametrization: str = setting(
         "pixels",
         help="what Adam moves: pixels, or their spectrum, scaled as that of natural images",
         choices=("pixels", "spectrum"),
+        group=_IMAGES,
     )
-    falloff: float = setting(1.0, help="of the spectrum's amplitudes: 1/f to this power")
+    falloff: float = setting(1.0, help="exponent p of the spectrum's amplitudes, 1/f^p", min=0, max=4, group=_IMAGES)
     jitter: int | None = setting(
-        0, help="largest shift before each step, in pixels at full size; auto: an eighth of it"
+        0, help="largest shift before each step, in pixels at full size; auto: an eighth of it", min=0, group=_IMAGES
     )
     shift: str = setting(
         "batch",
-        help="batch: all alike, around the edges; window: each by itself, on a canvas larger by the shift",
+        help="batch: one shift for all images, around the edges; window: one for each, on a canvas larger by the shift",
         choices=("batch", "window"),
+        group=_IMAGES,
     )
-    flip: bool = setting(False, help="flip each image at random before each step")
-    clip: bool = setting(False, help="clip to valid pixels after each step")
+    flip: bool = setting(False, help="flip each image at random before each step", group=_IMAGES)
+    clip: bool = setting(False, help="clip to valid pixels after each step", group=_IMAGES)
 
-    def __post_init__(self) -> None:
-        _check(self.steps and min(self.steps) >= 0, "--steps must be 0 or more")
-        _check(self.scales and min(self.scales) > 0 and max(self.scales) <= 1, "--scales must lie above 0 and up to 1")
-        _check(self.scales[-1] == 1, "--scales must end with 1, the size that the teacher takes")
-        _check(len(self.steps) in (1, len(self.scales)), f"--steps takes 1 or {len(self.scales)} numbers, one a stage")
-        _check(self.batch_size >= 1, "--batch-size must be 1 or more")
-        _check(self.lr > 0, "--lr must be above 0")
-        _check(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "--betas takes two numbers in [0, 1)")
-        _check(self.warmup >= 0 and (self.jitter or 0) >= 0, "--warmup and --jitter must be 0 or more")
-        _check(0 <= self.falloff <= 4, "--falloff must lie between 0 and 4")
-        _check(self.compete_temperature > 0, "--compete-temperature must be above 0")
-        weights = {name: getattr(self, name) for name in self.__slots__ if name.startswith("alpha_")}
-        for name, weight in weights.items():
-            _check(weight >= 0 and math.isfinite(weight), f"--{name.replace('_', '-')} must be 0 or more")
-        _check(any(weights.values()) or not any(self.steps), "every term of the objective has weight 0")
+    def check(self) -> None:
+        _require(self.steps, "--steps needs a number")
+        _require(self.scales and self.scales[-1] == 1, "--scales must end with 1, the size that the teacher takes")
+        _require(
+            len(self.steps) in (1, len(self.scales)),
+            f"--steps takes 1 or {len(self.scales)} numbers, one for each resolution",
+        )
+        _require(len(self.betas) == 2, "--betas takes two numbers")
+        weights = [getattr(self, name) for name in self.__slots__ if name.startswith("alpha_")]
+        _require(any(weights) or not any(self.steps), "every term of the objective has weight 0")
 
-    def stages(self, image_size: int) -> list[tuple[int, int, int]]:
-        """(steps, image side, jitter) of each stage, lengths in pixels; the jitter shrinks with the image."""
+    def resolutions(self, image_size: int) -> list[Resolution]:
+        """The resolutions for a teacher of this image side, in pixels; the jitter shrinks with the image."""
         steps = self.steps * len(self.scales) if len(self.steps) == 1 else self.steps
         jitter = image_size // 8 if self.jitter is None else self.jitter
         return [
-            (count, max(1, round(image_size * scale)), round(jitter * scale))
+            Resolution(steps=count, size=max(1, round(image_size * scale)), jitter=round(jitter * scale))
             for count, scale in zip(steps, self.scales, strict=True)
         ]
 
-    def changed(self, changes: Mapping[str, Any]) -> Recipe:
-        """This recipe with some settings replaced."""
-        return dataclasses.replace(self, **changes)
+    def stages(self, image_size: int) -> list[tuple[int, int, int]]:
+        return [(r.steps, r.size, r.jitter) for r in self.resolutions(image_size)]
 
 
-def _check(condition: object, message: str) -> None:
+def _require(condition: object, message: str) -> None:
     if not condition:
         raise ConfigError(message)
 
 
 _CIFAR10 = Recipe(steps=(2000,), alpha_tv=4e-4, alpha_l2=3e-8, jitter=2)
 
-# Ours, at a tenth of the published steps; docs/accuracy.md has the evidence. The spectrum of natural images takes
-# the place of the priors; views differ from image to image; images of one class are kept apart, or they would all show
-# the same evidence; statistics are in each layer's own units, so that no weight is of one network.
+# Ours, at a tenth of the published steps; docs/research-log.md has the evidence. The spectrum of natural images takes
+# the place of the priors on pixels. Views differ from image to image. Images of one class are kept apart, or they would
+# all show the same evidence. Statistics are in each layer's own units, so that no weight depends on the network.
 _NATURAL = Recipe(
     steps=(200,),
     lr=0.2,
@@ -113,7 +144,7 @@ _NATURAL = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {
-    # Not optimised at all: normal noise with the teacher's logits, the baseline that inversion has to beat.
+    # Not optimised: normal noise with the teacher's logits. It is the baseline that inversion has to beat.
     "noise": Recipe(steps=(0,)),
     "cifar10-deepdream": _CIFAR10,
     "cifar10-deepinversion": _CIFAR10.changed({"alpha_feature": 10.0, "alpha_compete": 10.0}),
@@ -152,9 +183,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def find_recipe(name: str, image_size: int) -> tuple[str, Recipe]:
-    """A preset by name; ``auto`` is ours up to 64 pixels, above that the published DeepInversion.
+    """A preset by name; ``auto`` is ``natural`` up to 64 pixels, and the published DeepInversion above.
 
-    The published one learns less at ten times the steps on CIFAR-10, and has not been compared on larger images.
+    On CIFAR-10, students learn less from the published recipe at ten times the steps. On larger images the two have
+    not been compared.
 
     Raises:
         ConfigError: there is no such recipe.

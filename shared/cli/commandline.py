@@ -21,14 +21,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..core.config import Setting, coerce, from_mapping, load_yaml, settings_of, strip_optional
+from ..core.config import GENERAL, Setting, StageConfig, coerce, from_mapping, load_yaml, settings_of
 from ..core.errors import DreamError, StoppedError, named
-from ..core.launch import is_restart
 from ..core.signals import ignore_stops, stop_on_signals
+from ..core.values import strip_optional
+from .help import GroupedCommand, GroupedOption, help_all_option
 
 
 class _SettingType(click.ParamType):
-    """Reads a value as the configuration does, so that YAML and the command line have the same rules."""
+    """Reads a value as the configuration does: YAML and the command line have the same rules."""
 
     name = "setting"
 
@@ -42,13 +43,16 @@ class _SettingType(click.ParamType):
         return coerce(self.setting, value)
 
 
-def stage_command(name: str, config_class: type, *, package: str | None, help: str) -> click.Command:
+def stage_command(
+    name: str, config_class: type[StageConfig], *, package: str | None, help: str, examples: Sequence[tuple[str, str]]
+) -> click.Command:
     """The command of a stage, whose options are the fields of its configuration.
 
     Args:
         package: has a module ``stage`` with ``run(config)``, which does the work and returns a report dataclass, and
             ``dry_run(config)``, which returns the plan as a mapping. Either is printed as a table, or with ``--json``
-            as one object, if it is not None, which it is in all but one of several processes that work together.
+            as one object. Where several processes work together, all but the first return None and print nothing.
+        examples: pairs of what a command line does and the command line.
     """
 
     def callback(config_file: Path | None, dry_run_only: bool, as_json: bool, debug: bool, **given: Any) -> None:
@@ -57,8 +61,6 @@ def stage_command(name: str, config_class: type, *, package: str | None, help: s
         )
         values |= {key: value for key, value in given.items() if value is not None}
         config = from_mapping(config_class, values, source=str(config_file))
-        if is_restart():
-            config = dataclasses.replace(config, overwrite=False)
         stage = importlib.import_module(".stage", package)  # only now: it imports torch, which --help can do without
         if dry_run_only:
             result, title = stage.dry_run(config), f"{name} would do"
@@ -68,12 +70,13 @@ def stage_command(name: str, config_class: type, *, package: str | None, help: s
         if result is not None:
             print_result(result, as_json=as_json, title=title)
 
-    return click.Command(
+    return GroupedCommand(
         name,
         params=[*(_option(setting) for setting in settings_of(config_class).values()), *common_options()],
         help=help,
-        epilog=f"An option may also stand in the environment ({_prefix(name)}_SEED=1) or in the --config file; the"
+        epilog=f"Options may also stand in the environment ({_prefix(name)}_SEED=1) or in the --config file. The"
         " command line wins over the environment, and the environment over the file.",
+        examples=examples,
         callback=callback,
         context_settings=context_settings(name),
     )
@@ -82,34 +85,47 @@ def stage_command(name: str, config_class: type, *, package: str | None, help: s
 def common_options() -> list[click.Parameter]:
     """The options of every stage that are no part of its configuration."""
     return [
-        click.Option(["--config", "config_file"], type=click.Path(path_type=Path), help="YAML file of 'option: value'"),
+        GroupedOption(
+            ["--config", "config_file"],
+            type=click.Path(path_type=Path),
+            group=GENERAL,
+            help="YAML file of 'option: value'",
+        ),
         dry_run_option(),
         json_option(),
         debug_option(),
         version_option(),
+        help_all_option(),
     ]
 
 
 def dry_run_option() -> click.Parameter:
-    return click.Option(["--dry-run", "dry_run_only"], is_flag=True, help="print the plan and stop")
+    return GroupedOption(["--dry-run", "dry_run_only"], is_flag=True, group=GENERAL, help="print the plan and stop")
 
 
 def json_option() -> click.Parameter:
-    return click.Option(["--json", "as_json"], is_flag=True, help="print one JSON object on stdout")
+    return GroupedOption(["--json", "as_json"], is_flag=True, group=GENERAL, help="print one JSON object on stdout")
 
 
 def debug_option() -> click.Parameter:
-    return click.Option(["--debug"], is_flag=True, help="show the traceback of an error")
+    return GroupedOption(["--debug"], is_flag=True, group=GENERAL, advanced=True, help="show the traceback of an error")
 
 
 def version_option() -> click.Parameter:
-    def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    def show(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
             click.echo(f"dreamdistill {version('dreamdistill')}")
             ctx.exit()
 
-    return click.Option(
-        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="show the version and stop"
+    return GroupedOption(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        group=GENERAL,
+        advanced=True,
+        help="show the version and stop",
     )
 
 
@@ -120,7 +136,7 @@ def context_settings(name: str) -> dict[str, Any]:
 def run_command(command: click.Command, arguments: Sequence[str] | None = None) -> int:
     """Run a command on ``sys.argv`` (or ``arguments``) and return its exit code.
 
-    Whatever goes wrong is one sentence on stderr.
+    Every error is one sentence on stderr.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
@@ -135,8 +151,8 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     except (DreamError, StoppedError) as error:
         return _fail(str(error), error.exit_code, debug)
     except OSError as error:
-        return _fail(_told(error), 1, debug)
-    except Exception as error:  # a bug of ours, or of a user's own network: still one sentence
+        return _fail(_sentence(error), 1, debug)
+    except Exception as error:  # a bug of ours or of a user's own network is still one sentence
         return _fail(f"{named(error)} (run again with --debug to see where)", 1, debug)
     finally:
         ignore_stops()
@@ -170,12 +186,17 @@ def _prefix(name: str) -> str:
 def _option(setting: Setting) -> click.Option:
     is_switch = strip_optional(setting.type)[0] is bool
     # The click default stays None, which tells "not given" from "given the default".
-    shown = "" if is_switch or setting.default is None else f"  [default: {_plain(setting.default)}]"
-    return click.Option(
+    facts = [str(setting.bounds)] if setting.bounds.limits_above_or_excludes else []
+    default = setting.unset if setting.default is None else _plain(setting.default)
+    if default and not is_switch:
+        facts.append(f"default: {default}")
+    return GroupedOption(
         [f"{setting.flag}/--no-{setting.flag[2:]}" if is_switch else setting.flag, setting.name],
         type=None if is_switch else _SettingType(setting),
         default=None,
-        help=setting.help + shown,
+        help=setting.help + (f"  [{'; '.join(facts)}]" if facts else ""),
+        group=setting.group,
+        advanced=setting.advanced,
     )
 
 
@@ -183,7 +204,7 @@ def _plain(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _told(error: OSError) -> str:
+def _sentence(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no space left to write {error.filename or 'the result'}; free some and run the same command again"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

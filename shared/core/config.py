@@ -1,8 +1,8 @@
-"""Configuration: frozen dataclasses whose fields carry their own help, read from flat mappings.
+"""Configuration: frozen dataclasses whose fields carry their own help, bounds and group, read from flat mappings.
 
-A field made with :func:`setting` is at once a Python argument, a command line option and a YAML key, all of one
-name. :func:`from_mapping` is the only way in for text (command line, environment, YAML), so there is one set of
-rules for what a value may look like. This module knows neither click nor torch.
+A field made with :func:`setting` is at once a Python argument, a command line option and a YAML key, all with one name.
+:func:`from_mapping` is the only way in for text (command line, environment, YAML), so there is one set of rules for
+what a value may look like. This module knows neither click nor torch.
 """
 
 from __future__ import annotations
@@ -10,88 +10,148 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 import yaml
 
 from .errors import ConfigError, nearest, one_line
+from .launch import is_restart
+from .values import Bounds, coerce_value, describe, strip_optional
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Settings")
 
-
-def setting(default: Any = MISSING, *, help: str, choices: tuple[str, ...] = ()) -> Any:
-    """A configuration field.
-
-    Args:
-        default: value when nothing is given; a field without one is required.
-        help: one line, shown by ``--help``.
-        choices: the valid values of a text field, if they are few.
-    """
-    return field(default=default, metadata={"help": help, "choices": choices})
-
-
-def overlay(cls: type) -> Any:
-    """A field that maps setting names of ``cls`` to new values, for a preset that is chosen later.
-
-    The settings of ``cls`` become settings of this class.
-    """
-    return field(default_factory=dict, metadata={"overlay": cls})
-
-
-def nested(base: Any) -> Any:
-    """A field that holds another configuration, ``base`` unless changed; its settings become settings of this class."""
-    return field(default=base, metadata={"nested": True})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageConfig:
-    """What every stage takes."""
-
-    out: Path = setting(help="folder for the result")
-    seed: int = setting(0, help="seed of every random choice of the run")
-    device: str = setting("auto", help="auto, cpu, cuda or cuda:N")
-    overwrite: bool = setting(False, help="delete an earlier result in the output folder first")
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ConfigError("--seed must be 0 or more")
+OPTIONS = "Options"  # the group of settings that name none
+GENERAL = "General"  # the group of settings that every stage has
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One field as the command line sees it."""
+    """One field as the command line sees it; see :func:`setting`."""
 
     name: str
     type: Any
     default: Any
     help: str
-    choices: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    bounds: Bounds = Bounds()
+    unset: str = ""
+    group: str = OPTIONS
+    advanced: bool = False
 
     @property
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
 
+def setting(
+    default: Any = MISSING,
+    *,
+    help: str,
+    choices: tuple[str, ...] = (),
+    min: float | None = None,
+    max: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    unset: str = "",
+    group: str = OPTIONS,
+    advanced: bool = False,
+) -> Any:
+    """A configuration field.
+
+    Args:
+        default: value when nothing is given; a field without one is required.
+        help: one line, shown by ``--help``.
+        choices: the valid values of a text field, if they are few.
+        min, max: smallest and largest valid number; of a tuple, for each of its numbers.
+        above, below: the same, without the bound itself.
+        unset: what holds when nothing is given and the default is None, shown as the default.
+        group: heading in the help.
+        advanced: shown by ``--help-all`` alone.
+    """
+    shown = {"help": help, "unset": unset, "group": group, "advanced": advanced}
+    return field(default=default, metadata={"choices": choices, "bounds": Bounds(min, max, above, below), **shown})
+
+
+def changes_to(
+    settings: type[Settings], *, preset: Settings | None = None, group: str | None = None, advanced: bool = False
+) -> Any:
+    """A field that maps setting names of another class to values that replace those of a preset.
+
+    The settings of that class become settings of the class that has this field.
+
+    Args:
+        preset: what is changed; None where the stage chooses it later, by name.
+        group: heading in the help, in place of the settings' own.
+        advanced: makes all of them advanced.
+    """
+    metadata = {"changes_to": settings, "preset": preset, "group": group, "advanced": advanced}
+    return field(default_factory=dict, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The base of every configuration class. Its fields are made with :func:`setting` or :func:`changes_to`.
+
+    Raises:
+        ConfigError: a value lies outside the bounds or the choices of its field, or :meth:`check` refuses the whole.
+    """
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if "help" in item.metadata and value is not None:
+                _check(_option(item, None), value)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values that do not go together. Subclasses override it."""
+
+    def changed(self: S, changes: Mapping[str, Any]) -> S:
+        """These settings with some replaced."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageConfig(Settings):
+    """What every stage takes."""
+
+    out: Path = setting(help="folder for the result")
+    seed: int = setting(0, help="seed of every random choice of the run", min=0, group=GENERAL, advanced=True)
+    device: str = setting("auto", help="auto, cpu, cuda or cuda:N", group=GENERAL, advanced=True)
+    overwrite: bool = setting(
+        False, help="delete an earlier result in the output folder first", group=GENERAL, advanced=True
+    )
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether to delete an earlier result. A job that torchrun or SLURM started again deletes nothing."""
+        return self.overwrite and not is_restart()
+
+
 def settings_of(cls: type) -> dict[str, Setting]:
-    """Every setting of a configuration class, those of its overlays included, by name."""
+    """Every setting of a configuration class by name, those of its presets included; inherited ones come last."""
     hints = typing.get_type_hints(cls)
+    items = {item.name: item for item in dataclasses.fields(cls)}
     found: dict[str, Setting] = {}
-    for item in dataclasses.fields(cls):
-        if inner := item.metadata.get("overlay"):
-            # The default of an overlaid setting is the preset's affair, so here it has none.
-            found |= {name: dataclasses.replace(s, default=None) for name, s in settings_of(inner).items()}
-        elif item.metadata.get("nested"):
-            inner = settings_of(type(item.default))
-            found |= {name: dataclasses.replace(s, default=getattr(item.default, name)) for name, s in inner.items()}
-        else:
-            default = None if item.default is MISSING else item.default
-            found[item.name] = Setting(
-                item.name, hints[item.name], default, item.metadata["help"], item.metadata["choices"]
+    for name in dict.fromkeys([*cls.__annotations__, *items]):
+        item = items[name]
+        inner = item.metadata.get("changes_to")
+        if inner is None:
+            found[item.name] = _option(item, hints[item.name])
+            continue
+        preset, group = item.metadata["preset"], item.metadata["group"]
+        for name, option in settings_of(inner).items():
+            found[name] = dataclasses.replace(
+                option,
+                # Where the preset is chosen later, its values are not known here.
+                default=None if preset is None else getattr(preset, name),
+                group=group or option.group,
+                advanced=option.advanced or item.metadata["advanced"],
             )
     return found
 
@@ -111,12 +171,8 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, source: str = "the 
         coerced[name] = coerce(known[name], value)
     arguments: dict[str, Any] = {}
     for item in dataclasses.fields(cls):  # type: ignore[arg-type]
-        if inner := item.metadata.get("overlay"):
+        if inner := item.metadata.get("changes_to"):
             arguments[item.name] = {name: coerced[name] for name in settings_of(inner) if name in coerced}
-        elif item.metadata.get("nested"):
-            base: Any = item.default
-            changes = {name: coerced[name] for name in settings_of(type(base)) if name in coerced}
-            arguments[item.name] = dataclasses.replace(base, **changes)
         elif item.name in coerced:
             arguments[item.name] = coerced[item.name]
         elif item.default is MISSING and item.default_factory is MISSING:
@@ -124,14 +180,16 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, source: str = "the 
     return cls(**arguments)
 
 
-def to_mapping(config: Any) -> dict[str, Any]:
+def to_mapping(config: Settings) -> dict[str, Any]:
     """The flat mapping that :func:`from_mapping` reads back: plain JSON and YAML values only."""
     flat: dict[str, Any] = {}
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
-        if item.metadata.get("nested"):
-            value = to_mapping(value)
-        flat |= value if item.metadata.keys() & {"overlay", "nested"} else {item.name: value}
+        if "changes_to" in item.metadata:
+            preset = item.metadata["preset"]
+            flat |= value if preset is None else to_mapping(preset.changed(value))
+        else:
+            flat[item.name] = value
     return {name: _plain(value) for name, value in flat.items()}
 
 
@@ -157,60 +215,38 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def coerce(setting: Setting, value: Any) -> Any:
-    """Turn text or a YAML value into the type of a setting.
+def coerce(option: Setting, value: Any) -> Any:
+    """Turn text or a YAML value into the type of a setting, and check it.
 
     Tuples are written ``a,b,c``. YAML's ``null``, and ``auto`` for a number, mean "not given" where the type allows it.
 
     Raises:
-        ConfigError: the value does not have the setting's type, or is not one of its choices.
+        ConfigError: the value does not have the setting's type, or lies outside its choices or bounds.
     """
-    kind, optional = strip_optional(setting.type)
+    kind, optional = strip_optional(option.type)
     if value is None or (optional and kind is int and value == "auto"):
         if optional:
             return None
-        raise ConfigError(f"{setting.flag} needs a value")
+        raise ConfigError(f"{option.flag} needs a value")
     try:
-        result = _convert(kind, value)
+        result = coerce_value(kind, value)
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{setting.flag} must be {describe(kind)}, not {value!r}") from error
-    if setting.choices and result not in setting.choices:
-        hint = nearest(str(value), setting.choices)
-        raise ConfigError(f"{setting.flag} must be one of {', '.join(setting.choices)}, not {value!r}{hint}")
+        raise ConfigError(f"{option.flag} must be {describe(kind)}, not {value!r}") from error
+    _check(option, result)
     return result
 
 
-def describe(kind: Any) -> str:
-    """A type in the words of an error message or a help text."""
-    kind, _ = strip_optional(kind)
-    if typing.get_origin(kind) is tuple:
-        return f"{describe(typing.get_args(kind)[0]).split(' ', 1)[1]}s separated by commas"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
-    return names[kind]
+def _option(item: dataclasses.Field[Any], kind: Any) -> Setting:
+    default = None if item.default is MISSING else item.default
+    return Setting(item.name, kind, default, **item.metadata)
 
 
-def strip_optional(kind: Any) -> tuple[Any, bool]:
-    """``int | None`` -> (int, True); other types are their own."""
-    if typing.get_origin(kind) in (Union, types.UnionType):
-        inner = [a for a in typing.get_args(kind) if a is not type(None)]
-        return inner[0], True
-    return kind, False
-
-
-def _convert(kind: Any, value: Any) -> Any:
-    if typing.get_origin(kind) is tuple:
-        inner = typing.get_args(kind)[0]
-        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
-        if not parts:
-            raise ValueError("empty")
-        return tuple(_convert(inner, part) for part in parts)
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
-    if isinstance(value, bool | list | tuple | dict) or (kind is int and isinstance(value, float)):
-        raise TypeError(value)
-    return kind(value.strip() if isinstance(value, str) and kind is not str else value)
+def _check(option: Setting, value: Any) -> None:
+    if option.choices and value not in option.choices:
+        hint = nearest(str(value), option.choices)
+        raise ConfigError(f"{option.flag} must be one of {', '.join(option.choices)}, not {value!r}{hint}")
+    if problem := option.bounds.problem(value):
+        raise ConfigError(f"{option.flag} must be {problem}")
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,86 @@
+"""Help pages: options in groups, the few that most people need first, the others by ``--help-all``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..core.config import GENERAL, OPTIONS
+
+_HELP_ALL = "help_all"  # key in a context's meta
+
+
+class GroupedOption(click.Option):
+    """An option with a heading in the help.
+
+    Args:
+        group: the heading.
+        advanced: whether ``--help-all`` alone shows it.
+    """
+
+    def __init__(self, declarations: Sequence[str], *, group: str = OPTIONS, advanced: bool = False, **rest: Any):
+        super().__init__(declarations, **rest)
+        self.group = group
+        self.advanced = advanced
+
+
+class GroupedCommand(click.Command):
+    """A command whose help has a section for each group of options, and examples at its end.
+
+    Args:
+        examples: pairs of what a command line does and the command line.
+    """
+
+    def __init__(self, name: str, *, examples: Sequence[tuple[str, str]] = (), **rest: Any) -> None:
+        super().__init__(name, **rest)
+        self.examples = tuple(examples)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        everything = bool(ctx.meta.get(_HELP_ALL))
+        sections: dict[str, list[tuple[str, str]]] = {}
+        hidden = 0
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            if getattr(parameter, "advanced", False) and not everything:
+                hidden += 1
+                continue
+            sections.setdefault(getattr(parameter, "group", GENERAL), []).append(record)
+        # General options come last, wherever they were declared.
+        for group in sorted(sections, key=lambda name: name == GENERAL):
+            with formatter.section(group):
+                formatter.write_dl(sections[group])
+        if hidden:
+            formatter.write_paragraph()
+            formatter.write_text(f"--help-all shows {hidden} more options.")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for purpose, line in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}# {purpose}\n")
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+        super().format_epilog(ctx, formatter)
+
+
+def help_all_option() -> click.Option:
+    """``--help-all``: the help with every option."""
+
+    def show(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            ctx.meta[_HELP_ALL] = True
+            click.echo(ctx.get_help())
+            ctx.exit()
+
+    return GroupedOption(
+        ["--help-all"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        group=GENERAL,
+        help="show every option and stop",
+    )

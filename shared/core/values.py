@@ -1,0 +1,90 @@
+"""Values of settings: how text becomes a value of a type, and the bounds that a number keeps."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where a number must lie; each bound is None where there is none.
+
+    Attributes:
+        min, max: smallest and largest valid value.
+        above, below: the same, without the bound itself.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __str__(self) -> str:
+        """In words: ``above 0 and at most 1``; empty without bounds."""
+        words = {"{} or more": self.min, "above {}": self.above, "at most {}": self.max, "below {}": self.below}
+        return " and ".join(text.format(f"{bound:g}") for text, bound in words.items() if bound is not None)
+
+    @property
+    def limits_above_or_excludes(self) -> bool:
+        """Whether there is more to say than "so many or more", which help pages leave out."""
+        return any(bound is not None for bound in (self.max, self.above, self.below))
+
+    def problem(self, value: Any) -> str | None:
+        """What the value, or the first wrong one of a tuple, must be and is not; None if all is well."""
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                return f"a finite number, not {number}"
+            if not isinstance(number, str | Path) and not self._holds(number):
+                return f"{self}, not {number}"
+        return None
+
+    def _holds(self, number: float) -> bool:
+        return (
+            (self.min is None or number >= self.min)
+            and (self.max is None or number <= self.max)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+        )
+
+
+def coerce_value(kind: Any, value: Any) -> Any:
+    """Text or a YAML value as a value of a type: int, float, bool, str, Path, or a tuple of one of them.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+        if not parts:
+            raise ValueError("empty")
+        return tuple(coerce_value(inner, part) for part in parts)
+    if kind is bool:
+        return value if isinstance(value, bool) else _TRUTHS[str(value).lower()]
+    if isinstance(value, bool | list | tuple | dict) or (kind is int and isinstance(value, float)):
+        raise TypeError(value)
+    return kind(value.strip() if isinstance(value, str) and kind is not str else value)
+
+
+def describe(kind: Any) -> str:
+    """A type in the words of an error message or a help text."""
+    kind, _ = strip_optional(kind)
+    if typing.get_origin(kind) is tuple:
+        return f"{describe(typing.get_args(kind)[0]).split(' ', 1)[1]}s separated by commas"
+    return _NAMES[kind]
+
+
+def strip_optional(kind: Any) -> tuple[Any, bool]:
+    """``int | None`` -> (int, True); other types are returned as they are."""
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        inner = [a for a in typing.get_args(kind) if a is not type(None)]
+        return inner[0], True
+    return kind, False
