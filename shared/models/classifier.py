@@ -1,112 +1,84 @@
-"""Teachers and students: a network loaded by name, how its input is normalised, and who it is."""
+"""Classifiers, loaded by name or given in memory: a network, how its input is normalised, and its identity.
+
+A teacher, a student and a verifier are all classifiers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import ConfigError, one_line
 from .architectures import Architecture, find_architecture
-from .checkpoints import fit_weights, is_weights_file, read_weights, weights_sha256
+from .identity import IN_MEMORY, ClassifierRecord
 from .networks import IMAGENET_MEAN, IMAGENET_STD
+from .preprocessing import Preprocessing
+from .state_dicts import fit_weights, is_weights_file, read_weights, weights_sha256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preprocessing:
-    """From 8-bit pixels to what the network takes: ``(pixel / 255 - mean) / std`` per channel.
+class Classifier:
+    """A frozen network with all that identifies it.
+
+    Args:
+        network: takes (N, C, H, W) and returns logits (N, K). It is put in eval mode, and its parameters are frozen.
+        mean, std: normalisation, one number for each channel, in units of the full pixel range (0 to 1).
+        image_size: side of the square input, in pixels.
+        class_names: one for each class; None or empty where nobody said.
+        name, weights: what loads it again, as ``--teacher`` and ``--weights`` take them; None for a module in memory.
+        architecture: the name that builds such a network, before a channel configuration is applied.
 
     Attributes:
-        mean, std: one value a channel, in units of the full pixel range; one channel means grey images.
-        image_size: side of the square input, in pixels.
+        preprocessing: mean, std and image_size in one.
+        num_classes: width of the logits.
+        sha256: of the weights, whatever file format they came in.
+
+    Raises:
+        ConfigError: the network does not take such images, does not return logits, or the class names do not fit.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    image_size: int
-
-    def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
-            raise ConfigError("--mean and --std take one number each (grey) or three each (R,G,B)")
-        if min(self.std) <= 0:
-            raise ConfigError("--std must be above 0")
-        if self.image_size < 1:
-            raise ConfigError("--image-size must be 1 or more")
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Preprocessing:
-        """From a manifest's or a saved model's record."""
-        return cls(mean=tuple(record["mean"]), std=tuple(record["std"]), image_size=record["image_size"])
-
-    def describe(self) -> dict[str, Any]:
-        """What a manifest or a saved model keeps."""
-        return {"mean": list(self.mean), "std": list(self.std), "image_size": self.image_size}
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        image_size: int,
+        class_names: Sequence[str] | None = None,
+        name: str | None = None,
+        weights: str | None = None,
+        architecture: str | None = None,
+    ) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.preprocessing = Preprocessing(mean=tuple(mean), std=tuple(std), image_size=image_size)
+        self.name = name
+        self.weights = weights
+        self.architecture = architecture
+        self.num_classes = count_outputs(network, self.preprocessing, self.title)
+        self.class_names = tuple(class_names or ())
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise ConfigError(f"{self.title} has {self.num_classes} classes, and {len(self.class_names)} class names")
+        self.sha256 = weights_sha256(network)
 
     @property
-    def channels(self) -> int:
-        return len(self.mean)
+    def title(self) -> str:
+        """The name for people."""
+        return self.name or f"{IN_MEMORY} ({type(self.network).__name__})"
 
-    def normalize(self, images_NCHW: Tensor) -> Tensor:
-        """Pixels, 0 to 255 of any dtype, to float32 network input."""
-        mean, std = self._columns(images_NCHW.device)
-        return (images_NCHW.float() / 255 - mean) / std
-
-    def to_pixels(self, x_NCHW: Tensor) -> Tensor:
-        """Network input to uint8 pixels: rounded, and clipped where a value has no pixel."""
-        mean, std = self._columns(x_NCHW.device)
-        return ((x_NCHW.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-
-    def valid_range(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Lowest and highest network input that is a pixel, shape (C, 1, 1) each."""
-        mean, std = self._columns(device)
-        return -mean / std, (1 - mean) / std
-
-    def blank(self, count: int, device: torch.device | str = "cpu") -> Tensor:
-        """A batch of the shape that the network takes, all 0: for a trial run."""
-        return torch.zeros(count, self.channels, self.image_size, self.image_size, device=device)
-
-    def _columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        return (
-            torch.tensor(self.mean, device=device)[:, None, None],
-            torch.tensor(self.std, device=device)[:, None, None],
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classifier:
-    """A frozen network and all that identifies it.
-
-    Attributes:
-        name, weights: as ``--teacher`` and ``--weights`` take them, paths made absolute.
-        architecture: the name that builds such a network, before a channel table is applied.
-        network: on its device, in eval mode, without gradients; logits (N, K) from (N, C, H, W).
-        sha256: of the weights, whatever file format they came in.
-        class_names: one a class, or empty if nobody said.
-    """
-
-    name: str
-    weights: str | None
-    architecture: str
-    network: nn.Module
-    preprocessing: Preprocessing
-    num_classes: int
-    class_names: tuple[str, ...]
-    sha256: str
-
-    def describe(self) -> dict[str, Any]:
+    def record(self) -> ClassifierRecord:
         """What a manifest keeps, enough for :func:`reload_model`."""
-        return {
-            "name": self.name,
-            "weights": self.weights,
-            "sha256": self.sha256,
-            **self.preprocessing.describe(),
-            "num_classes": self.num_classes,
-            "class_names": list(self.class_names),
-        }
+        return ClassifierRecord(
+            name=self.name,
+            weights=self.weights,
+            sha256=self.sha256,
+            mean=self.preprocessing.mean,
+            std=self.preprocessing.std,
+            image_size=self.preprocessing.image_size,
+            num_classes=self.num_classes,
+            class_names=self.class_names,
+        )
 
 
 def load_model(
@@ -114,9 +86,11 @@ def load_model(
     *,
     weights: str | None = None,
     num_classes: int | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     image_size: int | None = None,
+    class_names: Sequence[str] | None = None,
+    network: nn.Module | None = None,
     device: torch.device | str = "cpu",
 ) -> Classifier:
     """Load a trained network by name.
@@ -127,73 +101,90 @@ def load_model(
             for random weights (always the same ones); by default the best that come with the name.
         num_classes: outputs of the network, where the name leaves it open.
         mean, std, image_size: normalisation; by default what the weights say, else ImageNet's mean and std.
+        class_names: one for each class; by default what the weights say.
+        network: a module of the architecture, for a saved model whose architecture was a module in memory. It gets
+            the saved channels and weights, in place.
 
     Raises:
         ConfigError: the name is unknown, or weights are missing, do not fit or cannot be fetched.
     """
-    architecture = find_architecture(name)
-    preprocessing = Preprocessing(
-        mean=mean or architecture.mean or IMAGENET_MEAN,
-        std=std or architecture.std or IMAGENET_STD,
-        image_size=image_size or architecture.image_size,
-    )
+    architecture = find_architecture(name, network=network)
+    mean = tuple(mean or architecture.mean or IMAGENET_MEAN)
     # A fixed seed makes `--weights none` the same teacher in every stage; other weights replace what it drew.
-    network = _build(architecture, num_classes, preprocessing.channels, seed=0)
+    built = _build(architecture, num_classes, len(mean), seed=0)
     file = Path(weights) if weights is not None and is_weights_file(weights) else None
     if weights != "none":
         state = read_weights(file) if file else architecture.pretrained(weights)
         if state is not None:
-            fit_weights(network, state, name=name)
-    network = network.to(device).eval().requires_grad_(False)
-    outputs = count_outputs(network, preprocessing, name)
-    if num_classes is not None and outputs != num_classes:
-        raise ConfigError(f"{name} has {outputs} classes, but --num-classes says {num_classes}")
-    return Classifier(
+            fit_weights(built, state, name=name)
+    loaded = Classifier(
+        built.to(device),
+        mean=mean,
+        std=tuple(std or architecture.std or IMAGENET_STD),
+        image_size=image_size or architecture.image_size,
+        class_names=class_names,
         name=architecture.name,
         weights=str(file.resolve()) if file else weights,
         architecture=architecture.base,
-        network=network,
-        preprocessing=preprocessing,
-        num_classes=outputs,
-        class_names=architecture.class_names if len(architecture.class_names) == outputs else (),
-        sha256=weights_sha256(network),
     )
+    if num_classes is not None and loaded.num_classes != num_classes:
+        raise ConfigError(f"{name} has {loaded.num_classes} classes, but --num-classes says {num_classes}")
+    if not class_names and len(architecture.class_names) == loaded.num_classes:
+        loaded.class_names = architecture.class_names
+    return loaded
 
 
 def reload_model(
-    record: Mapping[str, Any],
+    record: ClassifierRecord,
     *,
     name: str | None = None,
     weights: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Classifier:
-    """Load the teacher that a manifest describes, from where it says or from a place given instead.
+    """Load the classifier that a manifest describes, from its recorded place or from a place given instead.
 
     Raises:
         ConfigError: it cannot be loaded, or what was loaded is another network than the one that made the shards.
     """
-    teacher = load_model(
-        name or record["name"],
-        weights=weights if name or weights else record["weights"],
-        num_classes=record["num_classes"],
-        mean=tuple(record["mean"]),
-        std=tuple(record["std"]),
-        image_size=record["image_size"],
+    if name is None and record.name is None:
+        raise ConfigError("the teacher of these shards was a network in memory: pass it again, or --teacher NAME")
+    found = load_model(
+        name or str(record.name),
+        weights=weights if name or weights else record.weights,
+        num_classes=record.num_classes,
+        mean=record.mean,
+        std=record.std,
+        image_size=record.image_size,
+        class_names=record.class_names,
         device=device,
     )
-    if teacher.sha256 != record["sha256"]:
-        raise ConfigError(
-            f"{teacher.name} is not the teacher of these shards, which is {record['name']} with other weights"
-            f" (sha256 {record['sha256'][:12]}, not {teacher.sha256[:12]}); pass its --teacher and --weights"
-        )
-    return teacher
+    check_same(found, record)
+    return found
 
 
-def new_student(name: str, *, num_classes: int, preprocessing: Preprocessing, seed: int) -> tuple[str, nn.Module]:
-    """A network with new weights, of the named architecture, and the name that builds it (``Architecture.base``).
+def check_same(found: Classifier, record: ClassifierRecord) -> None:
+    """Refuse a classifier that is not the one on record.
 
     Raises:
-        ConfigError: the name is unknown, or it cannot take the teacher's images and classes.
+        ConfigError: its weights or its normalisation are others.
+    """
+    if found.sha256 != record.sha256:
+        raise ConfigError(
+            f"{found.title} is not the teacher of these shards, which is {record.title} with other weights"
+            f" (sha256 {record.sha256[:12]}, not {found.sha256[:12]}); pass its --teacher and --weights"
+        )
+    if found.record().identity() != record.identity():
+        raise ConfigError(
+            f"{found.title} has the weights of these shards' teacher, but another --mean, --std or --image-size:"
+            f" it was {list(record.mean)}, {list(record.std)}, {record.image_size}"
+        )
+
+
+def new_network(name: str, *, num_classes: int, preprocessing: Preprocessing, seed: int) -> tuple[str, nn.Module]:
+    """A network with new weights of the named architecture, and the name that builds it (``Architecture.base``).
+
+    Raises:
+        ConfigError: the name is unknown, or the network cannot take the teacher's images and classes.
     """
     architecture = find_architecture(name)
     network = _build(architecture, num_classes, preprocessing.channels, seed=seed)
@@ -203,19 +194,28 @@ def new_student(name: str, *, num_classes: int, preprocessing: Preprocessing, se
             for module in network.modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()  # type: ignore[operator]
-    outputs = count_outputs(network.eval(), preprocessing, name)
-    if outputs != num_classes:
-        raise ConfigError(f"student {name} has {outputs} classes and the teacher {num_classes}")
+    check_student(network, num_classes=num_classes, preprocessing=preprocessing, name=name)
     return architecture.base, network
 
 
+def check_student(network: nn.Module, *, num_classes: int, preprocessing: Preprocessing, name: str) -> None:
+    """Refuse a student that cannot take its teacher's images and classes. Puts it in eval mode.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    outputs = count_outputs(network.eval(), preprocessing, name)
+    if outputs != num_classes:
+        raise ConfigError(f"student {name} has {outputs} classes and the teacher {num_classes}")
+
+
 def count_outputs(network: nn.Module, preprocessing: Preprocessing, name: str) -> int:
-    """Number of classes: the width of the logits that one blank image gets.
+    """Number of classes: the width of the logits of one blank image.
 
     Raises:
         ConfigError: the network does not take such an image, or its output is not (N, K) logits.
     """
-    device = next(network.parameters()).device
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     size = preprocessing.image_size
     try:
         with torch.no_grad():

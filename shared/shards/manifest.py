@@ -7,7 +7,7 @@ round, their image counts and the keys of their samples follow from the round al
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from typing import Any
 from ..core.config import fingerprint
 from ..core.errors import ConfigError, DreamError
 from ..core.files import write_text
+from ..core.records import from_json
+from ..models.identity import ClassifierRecord
 
 MANIFEST = "manifest.json"
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,19 @@ class ShardPlan:
     number: int
     first_image: int
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How an optimisation step is run. It changes what a step costs, and what it computes by rounding alone.
+
+    Attributes:
+        compile: through torch.compile.
+        precision: number format of the networks, ``float32`` or ``bfloat16`` (autocast).
+    """
+
+    compile: bool
+    precision: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +57,10 @@ class Round:
         student: sha256 of the student that an adaptive recipe competes against, or None.
         batch: images optimised together: the recipe's batch size, made smaller where shards then divide evenly.
         execution: how the step was run when the round began, and is run until it is whole; not in the fingerprint.
+            None until that is decided.
     """
 
-    recipe: Mapping[str, Any]
+    recipe: dict[str, Any]
     fingerprint: str
     first_shard: int
     first_image: int
@@ -53,7 +69,7 @@ class Round:
     format: str
     student: str | None
     batch: int
-    execution: Mapping[str, Any]
+    execution: Execution | None
 
     @property
     def num_shards(self) -> int:
@@ -71,14 +87,10 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The teacher's description (see :meth:`~.teachers.Classifier.describe`) and the rounds, oldest first."""
+    """The teacher and the rounds, oldest first."""
 
-    teacher: Mapping[str, Any]
+    teacher: ClassifierRecord
     rounds: tuple[Round, ...]
-
-    def teacher_identity(self) -> dict[str, Any]:
-        """What the images depend on; the same network may lie elsewhere."""
-        return {key: self.teacher[key] for key in ("sha256", "mean", "std", "image_size")}
 
     def shards(self) -> Iterator[ShardPlan]:
         """Every shard of every round, in the folder's order."""
@@ -88,7 +100,7 @@ class Manifest:
     def next_round(
         self,
         *,
-        recipe: Mapping[str, Any],
+        recipe: dict[str, Any],
         images: int,
         shard_size: int,
         format: str,
@@ -98,7 +110,7 @@ class Manifest:
         """The round that would follow, with its place in the folder; rounds do not overlap."""
         last = self.rounds[-1] if self.rounds else None
         identity = {
-            "teacher": self.teacher_identity(),
+            "teacher": self.teacher.identity(),
             "recipe": recipe,
             "images": images,
             "shard_size": shard_size,
@@ -116,21 +128,21 @@ class Manifest:
             format=format,
             student=student,
             batch=batch,
-            execution={},
+            execution=None,
         )
 
     def with_round(self, added: Round) -> Manifest:
         return replace(self, rounds=(*self.rounds, added))
 
-    def with_execution(self, number: int, execution: Mapping[str, Any]) -> Manifest:
+    def with_execution(self, number: int, execution: Execution) -> Manifest:
         changed = replace(self.rounds[number], execution=execution)
         return replace(self, rounds=(*self.rounds[:number], changed, *self.rounds[number + 1 :]))
 
     def save(self, folder: Path) -> None:
-        record = {"schema": SCHEMA, "teacher": dict(self.teacher), "rounds": [asdict(r) for r in self.rounds]}
+        record = {"schema": SCHEMA, **asdict(self)}
         text = json.dumps(record, indent=1) + "\n"
         path = folder / MANIFEST
-        if not path.exists() or path.read_text() != text:  # others read it meanwhile, maybe a thousand
+        if not path.exists() or path.read_text() != text:  # a thousand other processes may read it meanwhile
             write_text(path, text)
 
 
@@ -138,7 +150,7 @@ def load_manifest(folder: Path) -> Manifest:
     """Read ``manifest.json``.
 
     Raises:
-        ConfigError: the folder is no shard folder, or of another schema version.
+        ConfigError: the folder is no shard folder, or has another schema version.
         DreamError: the manifest is damaged.
     """
     path = folder / MANIFEST
@@ -147,10 +159,14 @@ def load_manifest(folder: Path) -> Manifest:
         raise ConfigError(f"{folder} {what}: make shards with di-invert --teacher NAME --out {folder}")
     try:
         record = json.loads(path.read_text())
-        if record["schema"] != SCHEMA:
-            raise ConfigError(f"{folder} was written by another version (schema {record['schema']}, not {SCHEMA})")
-        return Manifest(teacher=record["teacher"], rounds=tuple(Round(**r) for r in record["rounds"]))
+        schema = record.pop("schema") if isinstance(record, dict) else None
+        if schema != SCHEMA:
+            raise ConfigError(
+                f"{folder} was written by another version (schema {schema}, not {SCHEMA}):"
+                " make the shards again in another folder, or with --overwrite"
+            )
+        return from_json(Manifest, record)
     except ConfigError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError) as error:
         raise DreamError(f"{path} is damaged; make the shards again with --overwrite") from error

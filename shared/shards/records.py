@@ -1,7 +1,7 @@
-"""The marks of a shard folder: which shards are whole (``NNNNNN.json``), and which were given up (``NNNNNN.failed``).
+"""Records of single shards: which are whole (``NNNNNN.json``), and which were given up (``NNNNNN.failed``).
 
-A mark is written last, so a shard without its commit mark is not there. Who wants to know how far a run is, on
-whatever machine, reads the marks.
+A commit record is written last, so a shard without one is not there. How far a run is, on any number of machines, can
+be read from these records alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..core.errors import DreamError
 from ..core.files import write_text
+from ..core.records import from_json
 from .manifest import ShardPlan
 
 COMMIT, FAILED = "json", "failed"
@@ -23,12 +24,12 @@ PARTS = ("tar", "idx", COMMIT)  # of a whole shard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitRecord:
-    """The commit mark of a shard (``NNNNNN.json``).
+    """The commit record of a shard (``NNNNNN.json``).
 
     Attributes:
-        count, bytes, sha256: samples, size and digest of the tar.
-        seed: of the attempt that succeeded.
-        seconds: wall time of making it.
+        count, bytes, sha256: number of samples, and size and digest of the tar.
+        seed: the seed of the attempt that succeeded.
+        seconds: wall time that the shard took.
         worker: host and process that made it.
         losses: final value of each loss term, mean over the shard's batches.
         agreement: share of images that the teacher assigns to their target.
@@ -46,7 +47,7 @@ class CommitRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardFailure:
-    """Why a shard was given up (``NNNNNN.failed``), and by the workers of which process; gone when it is made."""
+    """Why a shard was given up (``NNNNNN.failed``), and by which process; deleted when the shard is made."""
 
     reason: str
     worker: str
@@ -57,12 +58,12 @@ def shard_path(folder: Path, number: int, suffix: str) -> Path:
 
 
 def is_whole(folder: Path, number: int) -> bool:
-    """Whether a shard has its commit mark, and the files that the mark speaks of."""
+    """Whether a shard has its commit record, and the files that the record is about."""
     return all(shard_path(folder, number, suffix).is_file() for suffix in PARTS)
 
 
 def whole_shards(folder: Path) -> set[int]:
-    """Numbers of the shards for which :func:`is_whole`, by one listing of the folder, however many they are."""
+    """Numbers of the shards that are whole (:func:`is_whole`), by a single listing of the folder."""
     found: dict[str, set[int]] = {suffix: set() for suffix in PARTS}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -72,27 +73,27 @@ def whole_shards(folder: Path) -> set[int]:
 
 
 def read_record(folder: Path, number: int) -> CommitRecord | None:
-    """The commit mark of a shard, or None if the shard is not there.
+    """The commit record of a shard, or None if the shard is not there.
 
     Raises:
         DreamError: it is damaged.
     """
     path = shard_path(folder, number, COMMIT)
     try:
-        return CommitRecord(**json.loads(path.read_text()))
+        return from_json(CommitRecord, json.loads(path.read_text()))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise DreamError(f"{path} is damaged; delete it and run di-invert again to make that shard anew") from error
 
 
 def read_records(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, CommitRecord]:
-    """Number -> commit mark of those shards that are there, in the order of ``plans``."""
+    """Number -> commit record of the shards that are there, in the order of ``plans``."""
     return {p.number: record for p in plans if (record := read_record(folder, p.number)) is not None}
 
 
 def write_record(folder: Path, number: int, record: CommitRecord) -> None:
-    """Write the commit mark, which makes the shard whole."""
+    """Write the commit record, which makes the shard whole."""
     write_text(shard_path(folder, number, COMMIT), json.dumps(asdict(record), indent=1) + "\n")
     shard_path(folder, number, FAILED).unlink(missing_ok=True)
 
@@ -108,15 +109,15 @@ def clear_failures(folder: Path, plans: Iterable[ShardPlan]) -> None:
 
 
 def read_failures(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, ShardFailure]:
-    """Number -> why it was given up, of those shards that were and are not there."""
+    """Number -> why the shard was given up, for the shards that are still missing."""
     failed = {int(path.stem): path for path in folder.glob(f"*.{FAILED}") if path.stem.isdigit()}
     found: dict[int, ShardFailure] = {}
     for number in (plan.number for plan in plans):
         if number in failed and not shard_path(folder, number, COMMIT).is_file():
             try:
-                found[number] = ShardFailure(**json.loads(failed[number].read_text()))
-            except FileNotFoundError:  # made while we looked
+                found[number] = from_json(ShardFailure, json.loads(failed[number].read_text()))
+            except FileNotFoundError:  # it was made meanwhile
                 continue
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 raise DreamError(f"{failed[number]} is damaged; delete it") from error
     return found

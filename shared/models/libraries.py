@@ -1,0 +1,115 @@
+"""Networks of libraries by name: torchvision's, timm's and our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..core.errors import ConfigError, nearest, one_line
+from .architecture import Architecture, State, timm_input
+from .networks import NETWORKS
+from .state_dicts import read_weights
+
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+
+
+def own_architecture(name: str) -> Architecture:
+    network = NETWORKS[name]
+    shipped = SHIPPED_WEIGHTS / f"{name}.safetensors"
+
+    def pretrained(entry: str | None) -> State:
+        if entry is not None or not shipped.exists():
+            raise ConfigError(f"{name} has no weights of that name: pass --weights FILE.safetensors, or --weights none")
+        return read_weights(shipped)
+
+    return Architecture(
+        name=name,
+        build=lambda num_classes, channels: network.build(num_classes=num_classes or 10, in_channels=channels),
+        pretrained=pretrained,
+        base=name,
+        image_size=network.image_size,
+        mean=network.mean,
+        std=network.std,
+    )
+
+
+def torchvision_architecture(name: str) -> Architecture:
+    import torchvision
+
+    # torchvision.models alone: detection and segmentation models are registered elsewhere.
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise ConfigError(
+            f"there is no teacher {name!r}{nearest(name, [*known, *NETWORKS])}"
+            " (names: torchvision's, timm/NAME, our own, a saved model's folder, path/to/file.py:factory)"
+        )
+    entries = torchvision.models.get_model_weights(name)
+    best = next(iter(entries)) if len(entries) else None
+    best = getattr(entries, "DEFAULT", best)
+
+    def build(num_classes: int | None, channels: int) -> nn.Module:
+        if channels != 3:
+            raise ConfigError(f"{name} takes colour images: give --mean and --std three numbers each")
+        return torchvision.models.get_model(name, weights=None, num_classes=num_classes or 1000)
+
+    def pretrained(entry: str | None) -> State:
+        weights = best if entry is None else entries.__members__.get(entry)
+        if weights is None:
+            raise ConfigError(
+                f"{name} has no weights {entry!r}{nearest(str(entry), entries.__members__)}; a file must end in"
+                " .safetensors, .pth or .pt"
+            )
+        try:
+            return weights.get_state_dict(progress=False, check_hash=True)
+        except (OSError, RuntimeError) as error:  # URLError is an OSError; a bad hash is a RuntimeError
+            raise _no_download(name, error) from error
+
+    size, mean, std = 224, None, None
+    if best is not None:
+        preset = best.transforms()
+        size, mean, std = preset.crop_size[0], tuple(preset.mean), tuple(preset.std)
+    return Architecture(
+        name=name,
+        build=build,
+        pretrained=pretrained,
+        base=name,
+        image_size=size,
+        mean=mean,
+        std=std,
+        class_names=tuple(best.meta.get("categories", ())) if best is not None else (),
+    )
+
+
+def timm_architecture(name: str) -> Architecture:
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigError(f"{name} needs timm: pip install 'dreamdistill[timm]'") from error
+    model = name.removeprefix("timm/")
+    base = model.split(".")[0]
+    if not timm.is_model(base):
+        raise ConfigError(f"timm has no model {base!r}{nearest(base, timm.list_models())}")
+    config = timm.get_pretrained_cfg(model)
+    cfg: dict[str, Any] = config.to_dict() if config is not None else {}
+
+    def build(num_classes: int | None, channels: int) -> nn.Module:
+        return timm.create_model(model, pretrained=False, num_classes=num_classes, in_chans=channels)
+
+    def pretrained(entry: str | None) -> State:
+        if entry is not None:
+            raise ConfigError(f"timm names its weights in the model: timm/{base}.{entry}")
+        try:
+            return timm.create_model(model, pretrained=True).state_dict()
+        except Exception as error:  # the hub client raises errors of three libraries, none with a common base
+            raise _no_download(name, error) from error
+
+    return Architecture(name=name, base=name, build=build, pretrained=pretrained, **timm_input(cfg))
+
+
+def _no_download(name: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"the weights of {name} could not be downloaded ({one_line(error)}): fetch them on a machine with a network"
+        " and pass --weights FILE.safetensors or FILE.pth (--weights none for random weights)"
+    )

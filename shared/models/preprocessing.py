@@ -1,0 +1,64 @@
+"""From 8-bit pixels to network input and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """From 8-bit pixels to what the network takes: ``(pixel / 255 - mean) / std`` in each channel.
+
+    Attributes:
+        mean, std: one value for each channel, in units of the full pixel range; one channel means grey images.
+        image_size: side of the square input, in pixels.
+
+    Raises:
+        ConfigError: mean and std are not one or three numbers each, or std or image_size is not positive.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+            raise ConfigError("--mean and --std take one number each (grey) or three each (R,G,B)")
+        if min(self.std) <= 0:
+            raise ConfigError("--std must be above 0")
+        if self.image_size < 1:
+            raise ConfigError("--image-size must be 1 or more")
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+    def normalize(self, images_NCHW: Tensor) -> Tensor:
+        """Pixels, 0 to 255 of any dtype, to float32 network input."""
+        mean, std = self._columns(images_NCHW.device)
+        return (images_NCHW.float() / 255 - mean) / std
+
+    def to_pixels(self, x_NCHW: Tensor) -> Tensor:
+        """Network input to uint8 pixels: rounded, and clipped to the range of pixels."""
+        mean, std = self._columns(x_NCHW.device)
+        return ((x_NCHW.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def valid_range(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Lowest and highest network input that is a pixel, shape (C, 1, 1) each."""
+        mean, std = self._columns(device)
+        return -mean / std, (1 - mean) / std
+
+    def blank(self, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """A batch of the shape that the network takes, all 0: for a trial run."""
+        return torch.zeros(count, self.channels, self.image_size, self.image_size, device=device)
+
+    def _columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        return (
+            torch.tensor(self.mean, device=device)[:, None, None],
+            torch.tensor(self.std, device=device)[:, None, None],
+        )
