@@ -3,22 +3,22 @@
 out: runs/quickstart          # where every stage's result goes: OUT/NAME
 eval: digits                  # any other top-level option goes to every stage that has it
 stages:
-  dreams:  {stage: invert, teacher: digits_cnn}
-  student: {stage: distill, shards: dreams}     # the name of an earlier stage stands for its folder
-  pruned:  {stage: prune, shards: dreams, ratio: 0.3}
+  synthetic:  {stage: invert, teacher: digits_cnn}
+  student: {stage: distill, shards: synthetic}     # the name of an earlier stage stands for its folder
+  pruned:  {stage: prune, shards: synthetic, ratio: 0.3}
 
 score: {real: digits}         # measures every shard folder as di-shards score does; {} does so with the teacher alone
 
 ``adapt`` is Adaptive DeepInversion: rounds of images in one shard folder, each but the first made against a student
 that has learned from the rounds before. It is read as the stages that do it.
 
-  dreams:  {stage: adapt, rounds: 3, invert: {teacher: digits_cnn}, distill: {epochs: 10}}
+  synthetic:  {stage: adapt, rounds: 3, invert: {teacher: digits_cnn}, distill: {epochs: 10}}
 
-  dreams_1          invert     into OUT/dreams
-  dreams_student_1  distill    from round 1
-  dreams_2          invert     into OUT/dreams too, against dreams_student_1
-  dreams_student_2  distill    from rounds 1 and 2, going on with dreams_student_1
-  dreams_3          invert     into OUT/dreams too, against dreams_student_2
+  synthetic_1          invert     into OUT/synthetic
+  synthetic_student_1  distill    from round 1
+  synthetic_2          invert     into OUT/synthetic too, against synthetic_student_1
+  synthetic_student_2  distill    from rounds 1 and 2, going on with synthetic_student_1
+  synthetic_3          invert     into OUT/synthetic too, against synthetic_student_2
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 from ..distill.config import DistillConfig
 from ..invert.config import InvertConfig
 from ..prune.config import PruneConfig
-from ..shared.core.config import StageConfig, coerce, from_mapping, load_yaml, setting, settings_of
+from ..shared.core.config import Settings, StageConfig, coerce, from_mapping, load_yaml, setting, settings_of
 from ..shared.core.errors import ConfigError, nearest
 
 STAGES: dict[str, type[StageConfig]] = {"invert": InvertConfig, "distill": DistillConfig, "prune": PruneConfig}
@@ -45,9 +45,9 @@ class Stage:
     """One step.
 
     Attributes:
-        name: of the step; a file's name for it, but for those that ``adapt`` stands for.
-        kind: of stage, a key of ``STAGES``.
-        round: which round of its shard folder an invert stage makes, from 0.
+        name: the file's name for it; the steps that ``adapt`` stands for have names made from its own.
+        kind: a key of ``STAGES``.
+        round: which round of its shard folder an invert stage makes, counted from 0.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreConfig:
-    """What every shard folder of a pipeline is measured with, named as for ``di-shards score``."""
+class ScoreConfig(Settings):
+    """What measures every shard folder of a pipeline, named as for ``di-shards score``."""
 
-    verifier: str | None = setting(None, help="a network that had no part in the images")
+    verifier: str | None = setting(None, help="an independent network")
     verifier_weights: str | None = setting(None, help="its weights")
-    real: str | None = setting(None, help="real images to set beside them")
+    real: str | None = setting(None, help="real images to compare with")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Pipeline:
     """A whole run.
 
     Attributes:
-        latency_batch: images a forward when the networks' latency is measured at the end.
+        latency_batch: images in a forward pass when the networks' latency is measured at the end.
         score: what to measure the shard folders with; None measures none.
     """
 
@@ -81,7 +81,7 @@ class Pipeline:
 
     @property
     def shard_folders(self) -> list[Path]:
-        """Those that its stages write, each once."""
+        """The shard folders that its stages write, each once."""
         return list(dict.fromkeys(stage.config.out for stage in self.stages if stage.kind == "invert"))
 
 
@@ -105,31 +105,29 @@ def load_pipeline(name: str, changes: Mapping[str, Any]) -> Pipeline:
     out = Path(str(content.pop("out", f"runs/{path.stem}")))
     if not isinstance(stages, dict) or not stages:
         raise ConfigError(f"{path} must have 'stages:', each with a name and its options")
-    made = _Stages(path=path, shared=content, out=out)
+    read = _Stages(path=path, shared=content, out=out)
     for stage_name, options in stages.items():
-        made.add(str(stage_name), options)
-    known = {"latency_batch"} | {key for stage in made.stages for key in settings_of(type(stage.config))}
+        read.add(str(stage_name), options)
+    known = {"latency_batch"} | {key for stage in read.stages for key in settings_of(type(stage.config))}
     for key in content:
         if str(key).replace("-", "_") not in known:
             raise ConfigError(
                 f"unknown option {key!r} in {path}{nearest(str(key), [*known, 'out', 'stages', 'score'])}"
             )
     latency_batch = coerce(settings_of(PruneConfig)["latency_batch"], content.get("latency_batch", 1))
-    if latency_batch < 1:
-        raise ConfigError("--latency-batch must be 1 or more")
     if score is not None:
         if not isinstance(score, dict):
-            raise ConfigError(f"'score:' in {path} must hold the options of di-shards score; {{}} takes none")
+            raise ConfigError(f"'score:' in {path} must hold the options of di-shards score, or {{}} for none")
         score = from_mapping(ScoreConfig, score, source=f"'score:' of {path}")
-    return Pipeline(out=out, latency_batch=latency_batch, score=score, stages=tuple(made.stages))
+    return Pipeline(out=out, latency_batch=latency_batch, score=score, stages=tuple(read.stages))
 
 
 class _Stages:
     """The stages of a file as they are read.
 
     Args:
-        shared: top-level options, each for every stage that has it.
-        out: each stage's result goes to a folder in it.
+        shared: top-level options; each goes to every stage that has it.
+        out: the folder that holds a folder for each stage's result.
     """
 
     def __init__(self, path: Path, shared: Mapping[str, Any], out: Path) -> None:
@@ -137,7 +135,7 @@ class _Stages:
         self.shared = shared
         self.out = out
         self.stages: list[Stage] = []
-        self.folders: dict[str, Path] = {}  # by the name that stands for it
+        self.folders: dict[str, Path] = {}  # by stage name
 
     def add(self, name: str, options: Any) -> None:
         kinds = [*STAGES, "adapt"]

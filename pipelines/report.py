@@ -1,8 +1,10 @@
-"""The report of a pipeline run: every network and shard folder in one table."""
+"""The report of a pipeline run: every network and every shard folder, as one record and as tables."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +12,7 @@ from rich.table import Table
 
 from .plan import Pipeline
 
-_SCORES = {  # what the table shows of a score, and under which title
+_SCORES = {  # the measures of a shard folder that the table shows, and their titles
     "images": "images",
     "agreement": "teacher agrees",
     "verifier_agreement": "verifier agrees",
@@ -20,38 +22,102 @@ _SCORES = {  # what the table shows of a score, and under which title
 }
 
 
-def make_report(pipeline: Pipeline, stages: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """What a stage did.
+
+    Attributes:
+        stage: its kind, a key of :data:`~.plan.STAGES`.
+        wall_seconds: of the call that did the work.
+        result: the stage's own report.
+    """
+
+    stage: str
+    wall_seconds: float
+    result: dict[str, Any]
+
+    @property
+    def teacher_top1(self) -> float | None:
+        return self.result.get("teacher_top1", self.result.get("top1_before"))
+
+    @property
+    def own_top1(self) -> float | None:
+        return self.result.get("student_top1", self.result.get("top1_after"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRow:
+    """A network of the pipeline.
+
+    Attributes:
+        top1: on the images of ``eval``, 0 to 1; None without any.
+        macs: multiply-adds of one image.
+        latency_ms: median milliseconds of one forward pass of ``latency_batch`` images.
+        seconds: wall time of the stage that made it; None for the teacher.
+    """
+
+    name: str
+    top1: float | None
+    macs: int
+    latency_ms: float
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineReport:
+    """The whole run; the teacher is the first of ``networks``.
+
+    Attributes:
+        seconds: of all stages.
+        scores: measures of each shard folder by its name, where the file asks for them.
+    """
+
+    seconds: float
+    latency_batch: int
+    networks: tuple[NetworkRow, ...]
+    scores: dict[str, Any]
+    stages: dict[str, StageResult]
+
+    def as_mapping(self) -> dict[str, Any]:
+        """For ``report.json`` and ``--json``, with ``NAME_top1`` and ``NAME_macs_ratio`` of each network at the top."""
+        teacher = self.networks[0]
+        return {
+            **{f"{row.name}_top1": row.top1 for row in self.networks},
+            **{f"{row.name}_macs_ratio": row.macs / teacher.macs for row in self.networks[1:]},
+            **dataclasses.asdict(self),
+        }
+
+
+def make_report(pipeline: Pipeline, stages: Mapping[str, StageResult]) -> PipelineReport:
+    """Measure every network of a pipeline whose stages are done."""
     from ..shared.models.cost import count_macs, paired_latency_ms
 
-    results = {name: entry["result"] for name, entry in stages.items()}
-    top1 = {"teacher": next((t for r in results.values() if (t := _teacher_top1(r)) is not None), None)}
-    top1 |= {s.name: _own_top1(results[s.name]) for s in pipeline.stages if s.kind != "invert"}
+    top1 = {"teacher": next((s.teacher_top1 for s in stages.values() if s.teacher_top1 is not None), None)}
+    top1 |= {name: result.own_top1 for name, result in stages.items() if result.stage != "invert"}
     networks, example_NCHW = _networks(pipeline)
-    macs = {name: count_macs(network, example_NCHW) for name, network in networks.items()}
     batch_NCHW = example_NCHW.expand(pipeline.latency_batch, -1, -1, -1).contiguous()
-    latency = dict(zip(networks, paired_latency_ms(list(networks.values()), batch_NCHW), strict=True))
-    return {
-        **{f"{name}_top1": top1.get(name) for name in networks},
-        **{f"{name}_macs_ratio": macs[name] / macs["teacher"] for name in networks if name != "teacher"},
-        "seconds": round(sum(entry["wall_seconds"] for entry in stages.values()), 3),
-        "latency_batch": pipeline.latency_batch,
-        "scores": _scores(pipeline),
-        "networks": [
-            {
-                "name": name,
-                "top1": top1.get(name),
-                "macs": macs[name],
-                "latency_ms": round(latency[name], 4),
-                "seconds": stages[name]["wall_seconds"] if name in stages else None,
-            }
-            for name in networks
-        ],
-        "stages": stages,
-    }
+    latencies = paired_latency_ms(list(networks.values()), batch_NCHW)
+    rows = tuple(
+        NetworkRow(
+            name=name,
+            top1=top1.get(name),
+            macs=count_macs(network, example_NCHW),
+            latency_ms=round(latency, 4),
+            seconds=stages[name].wall_seconds if name in stages else None,
+        )
+        for (name, network), latency in zip(networks.items(), latencies, strict=True)
+    )
+    return PipelineReport(
+        seconds=round(sum(result.wall_seconds for result in stages.values()), 3),
+        latency_batch=pipeline.latency_batch,
+        networks=rows,
+        scores=_scores(pipeline),
+        stages=dict(stages),
+    )
 
 
 def _scores(pipeline: Pipeline) -> dict[str, Any]:
-    """Of each shard folder, by its name."""
+    """The measures of each shard folder, by its name."""
     if pipeline.score is None:
         return {}
     from ..shared.shards.quality import score_folder
@@ -61,14 +127,13 @@ def _scores(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
-    """Teacher first, then every network that the pipeline made, and one blank image."""
-
+    """The teacher, then every network that the pipeline made, by name; and one blank image."""
     from ..shared.core.device import pick_device
     from ..shared.models.classifier import load_model, reload_model
     from ..shared.shards.folder import ShardFolder
 
     makers = [stage for stage in pipeline.stages if stage.kind != "invert"]
-    first = next(stage for stage in pipeline.stages)
+    first = pipeline.stages[0]
     folder = makers[0].config.shards if makers else first.config.out
     device = pick_device(first.config.device)
     teacher = reload_model(ShardFolder.open(folder).manifest.teacher, device=device)
@@ -77,40 +142,32 @@ def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
     return networks, teacher.preprocessing.blank(1, device)
 
 
-def _teacher_top1(result: dict[str, Any]) -> float | None:
-    return result.get("teacher_top1", result.get("top1_before"))
-
-
-def _own_top1(result: dict[str, Any]) -> float | None:
-    return result.get("student_top1", result.get("top1_after"))
-
-
-def print_report(report: dict[str, Any], title: str) -> None:
-    """The networks as a table on stdout."""
+def print_report(report: PipelineReport, title: str) -> None:
+    """The report as tables on stdout."""
     table = Table(title=title, title_justify="left")
-    for column in ("network", "top-1", "MACs", f"ms a batch of {report['latency_batch']}", "seconds to make"):
+    for column in ("network", "top-1", "MACs", f"ms for a batch of {report.latency_batch}", "seconds to make"):
         table.add_column(column, justify="left" if column == "network" else "right")
-    for row in report["networks"]:
+    for row in report.networks:
         table.add_row(
-            row["name"].replace("_", " "),
-            "" if row["top1"] is None else f"{100 * row['top1']:.2f} %",
-            f"{row['macs']:,}",
-            f"{row['latency_ms']:.3g}",
-            "" if row["seconds"] is None else f"{row['seconds']:.1f}",
+            row.name.replace("_", " "),
+            "" if row.top1 is None else f"{100 * row.top1:.2f} %",
+            f"{row.macs:,}",
+            f"{row.latency_ms:.3g}",
+            "" if row.seconds is None else f"{row.seconds:.1f}",
         )
     Console().print(table)
-    if report["scores"]:
-        Console().print(_score_table(report["scores"]))
+    if report.scores:
+        Console().print(_score_table(report.scores))
     images = ", ".join(
-        f"{name} {entry['result']['images']:,} images in {entry['wall_seconds']:.1f} s"
-        for name, entry in report["stages"].items()
-        if entry["stage"] == "invert"
+        f"{name}: {entry.result['images']:,} images in {entry.wall_seconds:.1f} s"
+        for name, entry in report.stages.items()
+        if entry.stage == "invert"
     )
-    Console().print(f"{images}; {report['seconds']:.0f} s in all", highlight=False)
+    Console().print(f"{images}; {report.seconds:.0f} s in all", highlight=False)
 
 
-def _score_table(scores: dict[str, Any]) -> Table:
-    """The shard folders, and the real images that they are set beside in a last row."""
+def _score_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The shard folders, and in a last row the real images that they are compared with."""
     table = Table(title="shards", title_justify="left")
     rows = {name.replace("_", " "): values for name, values in scores.items()}
     first = next(iter(scores.values()))

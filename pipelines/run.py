@@ -20,45 +20,44 @@ from ..shared.cli.commandline import (
     version_option,
 )
 from ..shared.core.errors import ConfigError
+from ..shared.core.files import write_text
 from ..shared.core.launch import require_alone
+from ..shared.core.records import from_json
+from ..shared.shards.manifest import load_manifest
 from .plan import Pipeline, Stage, load_pipeline
-from .report import make_report, print_report
+from .report import PipelineReport, StageResult, make_report, print_report
 
 
-def run(pipeline: Pipeline) -> dict[str, Any]:
-    """Run every stage that is not done, write ``report.json`` and return it.
-
-    The report has ``teacher_top1``, ``NAME_top1`` of each distill and prune stage and ``NAME_macs_ratio`` (fractions
-    from 0 to 1), ``seconds``, ``networks`` (a row each), ``scores`` (of each shard folder, if the file asks for
-    them) and ``stages`` (each one's own report).
+def run(pipeline: Pipeline) -> PipelineReport:
+    """Run every stage that is not done, write ``report.json`` and return the report.
 
     Raises:
         ConfigError: torchrun started several processes.
         DreamError: a stage failed; what was done stays, and the next run goes on from there.
     """
-    from ..shared.core.files import write_text
-
     require_alone("di-run")
     path = pipeline.out / "report.json"
     before = _earlier_stages(path)
-    stages: dict[str, Any] = {}
+    stages: dict[str, StageResult] = {}
     for stage in pipeline.stages:
         print(f"{stage.name} ({stage.kind})", file=sys.stderr)
         _check_round(stage)
-        begun = time.monotonic()
+        started = time.monotonic()
         result = dataclasses.asdict(_run_stage(stage))
-        entry = {"stage": stage.kind, "wall_seconds": round(time.monotonic() - begun, 3), "result": result}
-        stages[stage.name] = before[stage.name] if _same(before.get(stage.name), entry) else entry
+        entry = StageResult(stage=stage.kind, wall_seconds=round(time.monotonic() - started, 3), result=result)
+        earlier = before.get(stage.name)
+        stages[stage.name] = earlier if earlier is not None and _did_nothing(earlier, entry) else entry
     report = make_report(pipeline, stages)
-    write_text(path, json.dumps(report, indent=1) + "\n")
+    write_text(path, json.dumps(report.as_mapping(), indent=1) + "\n")
     return report
 
 
-def _earlier_stages(path: Path) -> dict[str, Any]:
-    """The stages of an earlier report; none if it is not there or damaged, since all of it can be made again."""
+def _earlier_stages(path: Path) -> dict[str, StageResult]:
+    """The stages of an earlier report; none if it is missing or damaged, since all of it can be made again."""
     try:
-        return json.loads(path.read_text())["stages"]
-    except (OSError, ValueError, KeyError):
+        stages = json.loads(path.read_text())["stages"]
+        return {name: from_json(StageResult, entry) for name, entry in stages.items()}
+    except (OSError, ValueError, KeyError, AttributeError):
         return {}
 
 
@@ -66,15 +65,14 @@ def _check_round(stage: Stage) -> None:
     """Refuse to go on with a round made against another student than there is now: ``--append`` would add one more."""
     if not stage.round:
         return
-    from ..shared.models.checkpoints import read_model_json
-    from ..shared.shards.manifest import load_manifest
+    from ..shared.models.checkpoints import read_model_record
 
     rounds = load_manifest(stage.config.out).rounds[stage.round :]
     student = stage.config.compete_with
-    if rounds and rounds[0].student != read_model_json(Path(student))["sha256"]:
+    if rounds and rounds[0].student != read_model_record(Path(student)).sha256:
         raise ConfigError(
             f"round {stage.round + 1} of {stage.config.out} was made against another student than {student} is now:"
-            " --overwrite makes all of it anew, another --out leaves it alone"
+            " --overwrite makes all of it again, another --out leaves it alone"
         )
 
 
@@ -87,9 +85,9 @@ def _run_stage(stage: Stage) -> Any:
     return {"invert": invert, "distill": distill, "prune": prune}[stage.kind].run(stage.config)
 
 
-def _same(earlier: Any, entry: dict[str, Any]) -> bool:
-    """Whether a stage had nothing to do: its result is the earlier one but for the seconds, which stay the earlier."""
-    return earlier is not None and {**earlier["result"], "seconds": 0} == {**entry["result"], "seconds": 0}
+def _did_nothing(earlier: StageResult, entry: StageResult) -> bool:
+    """Whether a stage was done already: its result is the earlier one but for the seconds."""
+    return {**earlier.result, "seconds": 0} == {**entry.result, "seconds": 0}
 
 
 def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **changes: Any) -> None:
@@ -102,7 +100,7 @@ def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **chang
         return
     report = run(plan)
     if as_json:
-        click.echo(json.dumps(report))
+        click.echo(json.dumps(report.as_mapping()))
     else:
         print_report(report, pipeline)
 

@@ -23,8 +23,8 @@ from dreamdistill.prune.config import PruneConfig
 def pipeline(data: Path, out: Path, *, images: int, seed: int) -> Pipeline:
     """Images, a student of the same architecture, and the teacher without 30 % of its filters."""
     test = str(data / "cifar10-jpeg-test.tar.xz")
-    shards = out / "dreams"
-    dreams = InvertConfig(
+    shards = out / "synthetic"
+    synthetic = InvertConfig(
         teacher="cifar_resnet20",
         weights=str(data / "cifar10-resnet20.safetensors"),
         images=images,
@@ -37,7 +37,7 @@ def pipeline(data: Path, out: Path, *, images: int, seed: int) -> Pipeline:
         out=out,
         latency_batch=32,
         stages=(
-            Stage(name="dreams", kind="invert", config=dreams),
+            Stage(name="synthetic", kind="invert", config=synthetic),
             Stage(name="student", kind="distill", config=student),
             Stage(name="pruned", kind="prune", config=pruned),
         ),

@@ -138,16 +138,16 @@ class Table:
     def one(self, method: str, seed: int) -> dict[str, float]:
         """One student of one method, and what it took; what is done already is not done again."""
         folder = self.out / method / str(seed)
-        dreams = folder / "images"
+        synthetic = folder / "images"
         if method == "real":
             assert self.real is not None
-            if not is_there(dreams):
+            if not is_there(synthetic):
                 given = real_images(self.teacher, self.real, images=self.budget.images, seed=seed)
-                write_given(dreams, self.teacher, *given, name="real")
+                write_given(synthetic, self.teacher, *given, name="real")
             seconds = 0.0
         else:
-            seconds = (self.adapt if method in ADAPTIVE else self.invert)(method, dreams, seed)
-        report = self.distill(dreams, folder / "student", seed)
+            seconds = (self.adapt if method in ADAPTIVE else self.invert)(method, synthetic, seed)
+        report = self.distill(synthetic, folder / "student", seed)
         student = load_model(str(folder / "student"), device=pick_device(self.device))
         return {
             "top1": report.student_top1,

@@ -21,7 +21,7 @@ FILE = {
     "score": {"real": "digits"},
     "workers": 1,
     "stages": {
-        "dreams": {
+        "synthetic": {
             "stage": "adapt",
             "rounds": 3,
             "invert": {"teacher": "digits_cnn", "images": 20, "shard_size": 10, "steps": 4, "alpha_compete": 2},
@@ -29,8 +29,8 @@ FILE = {
         },
         "student": {
             "stage": "distill",
-            "shards": "dreams",
-            "init": "dreams_student_2",
+            "shards": "synthetic",
+            "init": "synthetic_student_2",
             "epochs": 2,
             "flip": False,
         },
@@ -47,7 +47,7 @@ def file(tmp_path: Path) -> Path:
 
 def results(out: Path) -> dict[str, bytes]:
     """All that the images and the students are, by name."""
-    files = [*out.glob("dreams/*.tar"), *out.glob("*/model.safetensors")]
+    files = [*out.glob("synthetic/*.tar"), *out.glob("*/model.safetensors")]
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
@@ -56,14 +56,14 @@ def test_rounds_against_a_student_that_goes_on(di: Callable, file: Path, tmp_pat
     done = di("di-run", file, "--out", out, "--json")
     assert done.code == 0, done.stderr
     report = json.loads(done.stdout)
-    rounds = load_manifest(out / "dreams").rounds
-    students = [load_model(str(out / f"dreams_student_{n}")) for n in (1, 2)]
+    rounds = load_manifest(out / "synthetic").rounds
+    students = [load_model(str(out / f"synthetic_student_{n}")) for n in (1, 2)]
     assert [item.student for item in rounds] == [None, *(student.sha256 for student in students)]
     assert len({item.fingerprint for item in rounds}) == 3
-    assert report["stages"]["dreams_1"]["result"]["images"] == 20
-    assert report["scores"]["dreams"]["images"] == 60
-    assert report["scores"]["dreams"]["real_images"] == 450
-    for name in ("dreams_student_1", "dreams_student_2", "student"):
+    assert report["stages"]["synthetic_1"]["result"]["images"] == 20
+    assert report["scores"]["synthetic"]["images"] == 60
+    assert report["scores"]["synthetic"]["real_images"] == 450
+    for name in ("synthetic_student_1", "synthetic_student_2", "student"):
         assert 0 <= report[f"{name}_top1"] <= 1
 
     again = di("di-run", file, "--out", out, "--json")
@@ -71,18 +71,20 @@ def test_rounds_against_a_student_that_goes_on(di: Callable, file: Path, tmp_pat
     assert {**json.loads(again.stdout), "networks": None} == {**report, "networks": None}
 
     # A student that was made anew is another one: its round would be made beside the one that is there.
-    shutil.rmtree(out / "dreams_student_1")
+    shutil.rmtree(out / "synthetic_student_1")
     file.write_text(file.read_text().replace("epochs: 8", "epochs: 9"))
     refused = di("di-run", file, "--out", out)
     assert refused.code == 2
     assert "round 2" in refused.stderr
-    assert "dreams_student_1 is now: --overwrite" in refused.stderr
-    assert len(load_manifest(out / "dreams").rounds) == 3
+    assert "synthetic_student_1 is now: --overwrite" in refused.stderr
+    assert len(load_manifest(out / "synthetic").rounds) == 3
     assert di("di-run", file, "--out", out, "--overwrite").code == 0
-    assert len(load_manifest(out / "dreams").rounds) == 3
+    assert len(load_manifest(out / "synthetic").rounds) == 3
 
 
-@pytest.mark.parametrize("moment", ["dreams/000002.json", "dreams_student_2/checkpoint.pt", "dreams/000004.json"])
+@pytest.mark.parametrize(
+    "moment", ["synthetic/000002.json", "synthetic_student_2/checkpoint.pt", "synthetic/000004.json"]
+)
 def test_a_kill_loses_no_round(
     start: Callable[..., subprocess.Popen[str]],
     wait_for: Callable,

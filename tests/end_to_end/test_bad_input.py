@@ -141,11 +141,11 @@ STAGE = "{stage: invert, teacher: digits_cnn, images: 4, steps: 2}"
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (f"sede: 1\nstages:\n  dreams: {STAGE}", ["'sede'", "pipeline.yaml", "did you mean 'seed'"]),
-        (f"stages:\n  dreams: {STAGE[:-1]}, stpes: 2}}", ["'stpes'", "'dreams'", "did you mean 'steps'"]),
-        ("stages:\n  dreams: {stage: invrt}", ["'dreams'", "invert, distill, prune"]),
-        (f"stags:\n  dreams: {STAGE}", ["pipeline.yaml", "'stages:'"]),
-        (f"latency_batch: many\nstages:\n  dreams: {STAGE}", ["latency", "whole number", "'many'"]),
+        (f"sede: 1\nstages:\n  synthetic: {STAGE}", ["'sede'", "pipeline.yaml", "did you mean 'seed'"]),
+        (f"stages:\n  synthetic: {STAGE[:-1]}, stpes: 2}}", ["'stpes'", "'synthetic'", "did you mean 'steps'"]),
+        ("stages:\n  synthetic: {stage: invrt}", ["'synthetic'", "invert, distill, prune"]),
+        (f"stags:\n  synthetic: {STAGE}", ["pipeline.yaml", "'stages:'"]),
+        (f"latency_batch: many\nstages:\n  synthetic: {STAGE}", ["latency", "whole number", "'many'"]),
     ],
 )
 def test_pipeline_file(fails: Fails, tmp_path: Path, out: Path, text: str, says: list[str]) -> None:

@@ -24,12 +24,12 @@ TINY = {
     "eval": "digits",
     "latency_batch": 8,
     "stages": {
-        "dreams": {"stage": "invert", "teacher": "digits_cnn", "images": 40, "shard_size": 20, "steps": 4},
+        "synthetic": {"stage": "invert", "teacher": "digits_cnn", "images": 40, "shard_size": 20, "steps": 4},
         "noise": {"stage": "invert", "teacher": "digits_cnn", "recipe": "noise", "images": 40},
-        "student": {"stage": "distill", "shards": "dreams", "student": "digits_cnn_small", "epochs": 2},
+        "student": {"stage": "distill", "shards": "synthetic", "student": "digits_cnn_small", "epochs": 2},
         "noise_student": {"stage": "distill", "shards": "noise", "student": "digits_cnn_small", "epochs": 2},
-        "pruned": {"stage": "prune", "shards": "dreams", "ratio": 0.3, "iterations": 2, "epochs": 1},
-        "pruned_student": {"stage": "distill", "shards": "dreams", "student": "pruned", "epochs": 1},
+        "pruned": {"stage": "prune", "shards": "synthetic", "ratio": 0.3, "iterations": 2, "epochs": 1},
+        "pruned_student": {"stage": "distill", "shards": "synthetic", "student": "pruned", "epochs": 1},
     },
 }
 
