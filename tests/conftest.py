@@ -65,7 +65,8 @@ def process_put_back() -> Iterator[None]:
     for number, handler in zip(stops, handlers, strict=True):
         signal.signal(number, handler)
     torch.set_num_threads(threads)
-    cudnn.benchmark, cudnn.deterministic = flags
+    for name, flag in zip(("benchmark", "deterministic"), flags, strict=True):
+        setattr(cudnn, name, flag)
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +122,9 @@ def di(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
     def run(name: str, *arguments: object) -> Result:
         capfd.readouterr()
-        return Result(call(name, *arguments), *capfd.readouterr())
+        code = call(name, *arguments)
+        stdout, stderr = capfd.readouterr()
+        return Result(code, stdout, stderr)
 
     return run
 

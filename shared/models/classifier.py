@@ -109,9 +109,13 @@ def load_model(
         ConfigError: the name is unknown, or weights are missing, do not fit or cannot be fetched.
     """
     architecture = find_architecture(name, network=network)
-    mean = tuple(mean or architecture.mean or IMAGENET_MEAN)
+    preprocessing = Preprocessing(
+        mean=tuple(mean or architecture.mean or IMAGENET_MEAN),
+        std=tuple(std or architecture.std or IMAGENET_STD),
+        image_size=image_size or architecture.image_size,
+    )
     # A fixed seed makes `--weights none` the same teacher in every stage; other weights replace what it drew.
-    built = _build(architecture, num_classes, len(mean), seed=0)
+    built = _build(architecture, num_classes, preprocessing.channels, seed=0)
     file = Path(weights) if weights is not None and is_weights_file(weights) else None
     if weights != "none":
         state = read_weights(file) if file else architecture.pretrained(weights)
@@ -119,9 +123,9 @@ def load_model(
             fit_weights(built, state, name=name)
     loaded = Classifier(
         built.to(device),
-        mean=mean,
-        std=tuple(std or architecture.std or IMAGENET_STD),
-        image_size=image_size or architecture.image_size,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        image_size=preprocessing.image_size,
         class_names=class_names,
         name=architecture.name,
         weights=str(file.resolve()) if file else weights,

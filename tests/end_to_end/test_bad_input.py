@@ -14,7 +14,8 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from dreamdistill.shared.models.classifier import Preprocessing, new_student
+from dreamdistill.shared.models.classifier import new_network
+from dreamdistill.shared.models.preprocessing import Preprocessing
 
 Di = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]
@@ -52,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def save_digits(path: Path, name: str, *, seed: int) -> Path:
     """Weights of a new digits network."""
-    _, network = new_student(name, num_classes=10, preprocessing=DIGITS, seed=seed)
+    _, network = new_network(name, num_classes=10, preprocessing=DIGITS, seed=seed)
     safetensors.torch.save_file(network.state_dict(), path)
     return path
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.architectures import find_architecture
 from dreamdistill.shared.models.channels import apply_channel_config, channel_config
-from dreamdistill.shared.models.checkpoints import save_model, weights_sha256
-from dreamdistill.shared.models.classifier import Preprocessing, load_model, new_student, reload_model
+from dreamdistill.shared.models.checkpoints import save_model
+from dreamdistill.shared.models.classifier import Classifier, check_same, load_model, new_network, reload_model
 from dreamdistill.shared.models.networks import NETWORKS, PadShortcut
+from dreamdistill.shared.models.preprocessing import Preprocessing
+from dreamdistill.shared.models.state_dicts import weights_sha256
 
+GREY = Preprocessing(mean=(0.1,), std=(0.2,), image_size=8)
 REAL = Path(__file__).parents[4] / "shared/data/cifar10-resnet20.safetensors"
 USER_FILE = """
 import torch
@@ -81,7 +86,7 @@ def test_a_users_own_file(user_file: Path) -> None:
 
 def test_a_student_of_a_users_file_starts_anew(user_file: Path) -> None:
     teacher = load_model(f"{user_file}:net")
-    _, student = new_student(teacher.name, num_classes=4, preprocessing=teacher.preprocessing, seed=1)
+    _, student = new_network(str(teacher.name), num_classes=4, preprocessing=teacher.preprocessing, seed=1)
     assert weights_sha256(student) != teacher.sha256
 
 
@@ -102,28 +107,57 @@ def test_the_teacher_is_frozen() -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_a_saved_model_is_a_teacher_again_with_its_widths(tmp_path: Path) -> None:
+def test_a_saved_model_is_a_teacher_again_with_its_channels(tmp_path: Path) -> None:
     network = NETWORKS["digits_cnn"].build(num_classes=10, in_channels=1)
-    widths = channel_config(network)
-    widths["layer1.0.conv1"][0] = widths["layer1.0.bn1"][0] = widths["layer1.0.conv2"][1] = 5
-    apply_channel_config(network, widths)
-    arguments = {"architecture": "digits_cnn", "num_classes": 10, "class_names": [], "image_size": 8}
-    save_model(tmp_path / "m", network.eval(), mean=[0.1], std=[0.2], **arguments)
+    channels = channel_config(network)
+    channels["layer1.0.conv1"][0] = channels["layer1.0.bn1"][0] = channels["layer1.0.conv2"][1] = 5
+    apply_channel_config(network, channels)
+    save_model(
+        tmp_path / "m", network.eval(), architecture="digits_cnn", num_classes=10, class_names=[], preprocessing=GREY
+    )
     again = load_model(str(tmp_path / "m"))
     x = torch.randn(2, 1, 8, 8)
     assert torch.equal(again.network(x), network(x))
-    assert again.preprocessing.mean == (0.1,)
+    assert again.preprocessing == GREY
     assert again.architecture == "digits_cnn"
-    base, student = new_student(str(tmp_path / "m"), num_classes=10, preprocessing=again.preprocessing, seed=0)
+    base, student = new_network(str(tmp_path / "m"), num_classes=10, preprocessing=GREY, seed=0)
     assert base == "digits_cnn"
     assert channel_config(student) == channel_config(network)
 
 
+def test_a_saved_module_in_memory_is_loaded_into_such_a_module(tmp_path: Path) -> None:
+    network = NETWORKS["digits_cnn"].build(num_classes=10, in_channels=1).eval()
+    save_model(tmp_path / "m", network, architecture=None, num_classes=10, class_names=[], preprocessing=GREY)
+    with pytest.raises(ConfigError, match=r"dreamdistill.load\(FOLDER, network=MODULE\)"):
+        load_model(str(tmp_path / "m"))
+    fresh = NETWORKS["digits_cnn"].build(num_classes=10, in_channels=1)
+    assert load_model(str(tmp_path / "m"), network=fresh).sha256 == weights_sha256(network)
+    with pytest.raises(ConfigError, match="another architecture"):
+        load_model(str(tmp_path / "m"), network=nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+
+
+def test_a_module_in_memory_is_a_classifier() -> None:
+    network = NETWORKS["digits_cnn"].build(num_classes=10, in_channels=1)
+    names = [f"digit {n}" for n in range(10)]
+    made = Classifier(network, mean=(0.1,), std=(0.2,), image_size=8, class_names=names)
+    assert (made.num_classes, made.name, made.title) == (10, None, "a network in memory (SmallResNet)")
+    assert made.record().class_names == tuple(names)
+    check_same(made, made.record())
+    with pytest.raises(ConfigError, match="another --mean"):
+        check_same(made, Classifier(network, mean=(0.3,), std=(0.2,), image_size=8).record())
+    with pytest.raises(ConfigError, match="was a network in memory: pass it again"):
+        reload_model(made.record())
+    with pytest.raises(ConfigError, match="10 classes, and 2 class names"):
+        Classifier(network, mean=(0.1,), std=(0.2,), image_size=8, class_names=["a", "b"])
+    with pytest.raises(ConfigError, match="does not take 8x8 images of 3 channels"):
+        Classifier(network, mean=(0.1,) * 3, std=(0.2,) * 3, image_size=8)
+
+
 def test_a_manifest_brings_back_its_teacher_and_no_other() -> None:
     teacher = load_model("digits_cnn")
-    assert reload_model(teacher.describe()).sha256 == teacher.sha256
+    assert reload_model(teacher.record()).sha256 == teacher.sha256
     with pytest.raises(ConfigError, match="not the teacher of these shards"):
-        reload_model(teacher.describe(), weights="none")
+        reload_model(teacher.record(), weights="none")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +176,7 @@ def test_a_manifest_brings_back_its_teacher_and_no_other() -> None:
         ("fasterrcnn_resnet50_fpn", {}, "no teacher"),
     ],
 )
-def test_what_cannot_be_loaded_is_named(name: str, arguments: dict, message: str) -> None:
+def test_what_cannot_be_loaded_is_named(name: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_model(name, **arguments)
 
@@ -184,7 +218,9 @@ def test_architectures_name_themselves_from_anywhere(user_file: Path, monkeypatc
 def test_new_convolutions_are_of_he_s_size() -> None:
     preprocessing = Preprocessing(image_size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
     for name, layer in (("cifar_resnet20", "layer3.2.conv2"), ("cifar_vgg11_bn", "features.22")):
-        _, student = new_student(name, num_classes=10, preprocessing=preprocessing, seed=0)
-        weight = student.get_submodule(layer).weight.detach()
+        _, student = new_network(name, num_classes=10, preprocessing=preprocessing, seed=0)
+        convolution = student.get_submodule(layer)
+        assert isinstance(convolution, nn.Conv2d)
+        weight = convolution.weight.detach()
         outputs = weight.shape[0] * 9  # each input reaches so many
         assert float(weight.std()) == pytest.approx((2 / outputs) ** 0.5, rel=0.02)  # 5 deviations of 37,000 numbers
