@@ -27,8 +27,10 @@ class Place:
 
 
 def find_place(rank: int | None = None, world: int | None = None, environ: Mapping[str, str] = os.environ) -> Place:
-    """This process's place: the given rank and world, else torchrun's, else SLURM's (array index times tasks in a step),
-    else a single process.
+    """The place of this process.
+
+    It is the given rank and world, else torchrun's, else SLURM's (tasks of the array times tasks of a step), else that
+    of a single process.
 
     Raises:
         ConfigError: rank and world do not fit together, the ids of a SLURM array have gaps, or a variable of the
@@ -138,8 +140,7 @@ class Rows:
 
     @classmethod
     def of(cls, total: int, place: Place) -> Rows:
-        """The rows of one process. If there are fewer rows than processes, every process takes all rows, so that none has
-        an empty batch."""
+        """The rows of one process. If there are fewer rows than processes, every process takes all: none is without."""
         return cls(total, place.rank, place.world) if total >= place.world else cls(total)
 
     @property

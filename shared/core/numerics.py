@@ -25,8 +25,10 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def lr_factor(step: int, total: int, *, warmup: int = 0, cosine: bool = True) -> float:
-    """Factor of the learning rate at a step, 0 to 1: linear warm-up over ``warmup`` steps, then a cosine that falls to 0
-    at step ``total``, or a constant 1."""
+    """Factor of the learning rate at a step, 0 to 1.
+
+    A linear warm-up over ``warmup`` steps, then a cosine that falls to 0 at step ``total``, or a constant 1.
+    """
     warmup = min(warmup, total)
     if step < warmup:
         return (step + 1) / warmup

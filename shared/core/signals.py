@@ -12,8 +12,8 @@ from types import FrameType
 
 from .errors import StoppedError
 
-# SIGTERM comes from scancel, kill, or a node that is drained. SIGUSR2 is what our batch scripts ask SLURM to send before
-# the time limit.
+# SIGTERM comes from scancel, kill, or a node that is drained. SIGUSR2 comes from SLURM before the time limit, since the
+# batch scripts ask for it.
 _STOPS = tuple(number for name in ("SIGTERM", "SIGUSR2") if (number := getattr(signal, name, None)) is not None)
 
 # Seconds in which a second signal counts as a repetition of the first: at a time limit, SLURM sends SIGTERM twice.
@@ -28,8 +28,7 @@ def stop_on_signals() -> None:
 
 
 def ignore_stops() -> None:
-    """Ignore stop signals from now on. A command that has finished calls this: a late signal would only change its exit
-    code."""
+    """Ignore stop signals from now on: after a command has finished, one would only change its exit code."""
     if threading.current_thread() is threading.main_thread():
         for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
@@ -37,8 +36,9 @@ def ignore_stops() -> None:
 
 @contextlib.contextmanager
 def grace(seconds: float) -> Iterator[Callable[[], bool]]:
-    """A context in which a stop signal does not stop the work at once. :class:`StoppedError` is raised ``seconds`` after
-    the signal, or at a second signal.
+    """A context in which a stop signal leaves time to finish.
+
+    :class:`StoppedError` is raised ``seconds`` after the signal, or at a second signal.
 
     Yields:
         A function that returns whether a signal has arrived. If so, start nothing new and finish the current work.
@@ -82,10 +82,10 @@ def handlers_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """A context that delays Ctrl-C and stop signals to its end. Processes started inside inherit the signal mask and never
-    receive them.
+    """A context that delays Ctrl-C and stop signals to its end. Processes started inside never receive them.
 
-    These signals often go to every process of a terminal or of a batch job's step. The parent handles them for all.
+    They inherit the signal mask. Such signals often go to every process of a terminal or of a batch job's step; the
+    parent process handles them for all.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

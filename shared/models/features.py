@@ -96,7 +96,7 @@ class _Moments:
 
     def __call__(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0]
-        # Sums within an image use the network's own number format, which is fast, and precise enough near zero. Sums over
+        # Sums within an image use the network's own number format: it is fast, and precise enough near zero. Sums over
         # images use float64.
         centred_NCM = (x.flatten(2) if x.ndim > 2 else x[:, :, None]) - self.mean_C.to(x.dtype)[:, None]
         self.sum_C += centred_NCM.sum(2).double().sum(0)

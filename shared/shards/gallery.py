@@ -95,7 +95,7 @@ def _with_caption(sheet: Image.Image, text: str) -> Image.Image:
 
 def _told(found: Score) -> str:
     """The score in one line."""
-    made = found.made
+    made = found.synthetic
     parts = [f"{made.images:,} images", f"teacher agrees {100 * made.agreement:.1f} %"]
     if made.verifier_agreement is not None:
         parts.append(f"verifier {100 * made.verifier_agreement:.1f} %")
