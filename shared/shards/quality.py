@@ -81,12 +81,16 @@ def score_folder(
     shards = ShardFolder.open(path)
     torch_device = pick_device(device)
     record = shards.manifest.teacher
-    judge = None
+    verifier_model = None
     if verifier is not None:
-        judge = load_model(verifier, weights=verifier_weights, image_size=record["image_size"], device=torch_device)
-        if judge.num_classes != record["num_classes"]:
-            raise ConfigError(f"--verifier has {judge.num_classes} classes and the teacher {record['num_classes']}")
-        channels = judge.preprocessing.channels
+        verifier_model = load_model(
+            verifier, weights=verifier_weights, image_size=record["image_size"], device=torch_device
+        )
+        if verifier_model.num_classes != record["num_classes"]:
+            raise ConfigError(
+                f"--verifier has {verifier_model.num_classes} classes and the teacher {record['num_classes']}"
+            )
+        channels = verifier_model.preprocessing.channels
         if channels != len(record["mean"]):
             raise ConfigError(f"--verifier takes {channels} channels and the teacher {len(record['mean'])}")
     elif verifier_weights is not None:
@@ -95,11 +99,11 @@ def score_folder(
     if images is not None:
         require_torchmetrics()
     earlier = read_score(shards)
-    inputs = (judge.sha256 if judge else None, images.name if images else None)
+    inputs = (verifier_model.sha256 if verifier_model else None, images.name if images else None)
     if earlier is not None and (earlier.verifier, earlier.real_name) == inputs:
         return earlier
     model = reload_model(record, name=teacher, weights=weights, device=torch_device)
-    return score(shards, model, verifier=judge, real=images)
+    return score(shards, model, verifier=verifier_model, real=images)
 
 
 def score(
