@@ -106,7 +106,14 @@ def _score(
 
 
 def _gallery(
-    folder: Path, out: Path | None, columns: int, side: int | None, classes: str | None, as_json: bool, debug: bool
+    folder: Path,
+    out: Path | None,
+    columns: int,
+    side: int | None,
+    classes: str | None,
+    labels: bool,
+    as_json: bool,
+    debug: bool,
 ) -> None:
     from ..shards.folder import ShardFolder
     from ..shards.gallery import write_gallery
@@ -116,7 +123,8 @@ def _gallery(
             raise ConfigError(f"--{name} must be 1 or more")
     chosen = coerce(Setting("classes", tuple[int, ...], None, "", ()), classes) if classes else None
     path = out or folder / "gallery.png"
-    shown, images = write_gallery(ShardFolder.open(folder), path, columns=columns, classes=chosen, side=side)
+    shards = ShardFolder.open(folder)
+    shown, images = write_gallery(shards, path, columns=columns, classes=chosen, side=side, labels=labels)
     print_result({"gallery": str(path), "classes": shown, "images": images}, as_json=as_json, title="di-shards gallery")
 
 
@@ -134,7 +142,7 @@ command = click.Group(
                 click.Option(
                     ["--watch"],
                     is_flag=True,
-                    help="show the status of the run until it ends; works on any machine, --json prints a line each time",
+                    help="show the status of the run until it ends, on any machine; --json: a line each time",
                 ),
                 click.Option(
                     ["--every"],
@@ -147,13 +155,13 @@ command = click.Group(
                 json_option(),
                 debug_option(),
             ],
-            help="Show what the folder contains, or with --watch the status of a run.",
+            help="Show the contents, or with --watch the status of a run.",
         ),
         click.Command(
             "verify",
             callback=_verify,
             params=[_FOLDER, json_option(), debug_option()],
-            help="Check the size, sha256 and index of every shard against its commit record.",
+            help="Check every shard against its commit record.",
         ),
         click.Command(
             "score",
@@ -171,7 +179,7 @@ command = click.Group(
                 json_option(),
                 debug_option(),
             ],
-            help="Measure how good the images are, without a student, and write FOLDER/score.json.",
+            help="Measure the images without a student (FOLDER/score.json).",
         ),
         click.Command(
             "gallery",
@@ -179,15 +187,26 @@ command = click.Group(
             params=[
                 _FOLDER,
                 click.Option(
-                    ["--out"], type=click.Path(path_type=Path), help="PNG or .jpg to write [FOLDER/gallery.png]"
+                    ["--out"], type=click.Path(path_type=Path), help="PNG or .jpg to write  [FOLDER/gallery.png]"
                 ),
-                click.Option(["--columns"], type=int, default=10, show_default=True, help="most images of a class"),
-                click.Option(["--side"], type=int, metavar="N", help="pixels of an image's side [its own, 32 or more]"),
-                click.Option(["--classes"], help="classes to show, separated by commas [all]"),
+                click.Option(["--columns"], type=int, default=10, show_default=True, help="images of a class, at most"),
+                click.Option(
+                    ["--side"],
+                    type=int,
+                    metavar="N",
+                    help="side of an image in pixels  [its own, enlarged to 32 or more]",
+                ),
+                click.Option(["--classes"], help="classes to show, separated by commas  [all]"),
+                click.Option(
+                    ["--labels/--no-labels"],
+                    default=True,
+                    show_default=True,
+                    help="class numbers and names, and a caption",
+                ),
                 json_option(),
                 debug_option(),
             ],
-            help="Write a contact sheet: the first images of each class, side by side.",
+            help="Make a picture of the first images of each class.",
         ),
     ],
 )
