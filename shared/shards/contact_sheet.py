@@ -33,7 +33,7 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], side: int | None
     """A plain sheet on white: one row of images below the other, without text. None leaves a position empty.
 
     Args:
-        side: of an image, in pixels; None means its own, enlarged by an integer factor to 32 or more.
+        side: side of an image in pixels; None means its own, enlarged by an integer factor to 32 or more.
     """
     side = side or _default_side(next(image for row in rows for image in row if image is not None))
     gap = _gap(side)
@@ -60,7 +60,7 @@ def labelled_sheet(
 
     Args:
         columns: images in a row, at most.
-        side: of an image, in pixels; None means its own, enlarged by an integer factor to 32 or more.
+        side: side of an image in pixels; None means its own, enlarged by an integer factor to 32 or more.
         caption: parts of the text below, which fill as many lines as they need.
     """
     side = side or _default_side(blocks[0].images[0])

@@ -34,7 +34,7 @@ def write_gallery(
         path: a JPEG if its name ends in .jpg or .jpeg, else a PNG.
         columns: images of a class, at most.
         classes: the classes to show; None shows every class that has images.
-        side: of an image, in pixels; None means its own, enlarged by an integer factor to 32 or more.
+        side: side of an image in pixels; None means its own, enlarged by an integer factor to 32 or more.
         labels: whether to write the number and name of each class, and a caption with the teacher, the recipes, the
             number of images, the agreement and the score, if there is one.
 

@@ -55,7 +55,7 @@ class RunStatus:
         teacher: its name, or empty without a manifest.
         shards, images: how many are complete.
         shards_planned, images_planned: how many there will be.
-        images_per_second: of all running workers together.
+        images_per_second: sum over the running workers.
         seconds_left: at that rate; None if no worker runs.
         seconds_since_last: age of the newest commit record; None if there is none.
         workers: running workers by name, then the others, the most recent first.
@@ -157,10 +157,10 @@ class RunMonitor:
         return self._manifest
 
     def _read_commits(self, listed: Mapping[str, Mapping[int, int]]) -> None:
-        whole = self._planned.intersection(*(listed[suffix] for suffix in PARTS))
-        for number in self._commits.keys() - whole:
+        complete = self._planned.intersection(*(listed[suffix] for suffix in PARTS))
+        for number in self._commits.keys() - complete:
             del self._commits[number]
-        for number in sorted(whole):
+        for number in sorted(complete):
             # A record that was replaced is another file. Its inode comes with the listing, while its time would need a
             # request to the file server for each record.
             inode = listed[COMMIT][number]

@@ -1,8 +1,9 @@
-"""The samples of a shard folder as batches for a training loop of one's own.
+"""The samples of a shard folder as batches for a custom training loop.
 
-for images, logits, targets in training_batches("shards"):
-    loss = kl_div(student(images).log_softmax(1), logits.softmax(1), reduction="batchmean")
-    ...
+Example::
+
+    for images, logits, targets in training_batches("shards"):
+        loss = F.kl_div(student(images).log_softmax(1), logits.softmax(1), reduction="batchmean")
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def training_batches(
         folder: the shard folder, or its path.
         batch_size: samples in a batch, 1 or more.
         shuffle: whether each epoch has another random order; else all have the folder's order.
-        seed: of the shuffles, 0 or more. The same seed and loader give the same orders.
+        seed: seed of the shuffles, 0 or more. The same seed and loader give the same orders.
         device: where the tensors go: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         loader: ``dali``, ``webdataset``, or ``auto`` for DALI if it is installed.
 

@@ -78,7 +78,7 @@ def place(rank: int, world: int) -> Place:
 @pytest.mark.parametrize("world", [2, 3, 9])
 @pytest.mark.parametrize("kind", LOADERS)
 def test_processes_share_each_batch(kind: str, world: int, grey: ShardFolder) -> None:
-    """Batches of 8, 8, 8 and 2. Three processes all get the whole last batch, and nine get the whole of every batch."""
+    """Batches of 8, 8, 8 and 2. Each of three processes gets all of the last batch, each of nine all of every batch."""
     single = loader(grey, kind, shuffle=True)
     shares = [loader(grey, kind, shuffle=True, place=place(rank, world)) for rank in range(world)]
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Batches for a training loop of one's own: what they contain, and that a network learns from them."""
+"""Batches for a custom training loop: their content, and that a network learns from them."""
 
 from __future__ import annotations
 
