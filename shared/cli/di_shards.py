@@ -1,4 +1,4 @@
-"""``di-shards``: look at a data set, check it, see it."""
+"""``di-shards``: show, verify and score a synthetic data set, and make a picture of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ def _show(folder: Path, watch: bool, every: float, as_json: bool, debug: bool) -
 
     shards = ShardFolder.open(folder)
     teacher, records = shards.manifest.teacher, list(shards.records.values())
-    agreement = sum(r.agreement * r.count for r in records) / shards.num_samples
     failures = read_failures(folder, shards.manifest.shards())
     summary: dict[str, Any] = {
         "teacher": teacher["name"],
@@ -38,7 +37,7 @@ def _show(folder: Path, watch: bool, every: float, as_json: bool, debug: bool) -
         "shards": len(records),
         **({"failed": len(failures)} if failures else {}),
         "bytes": sum(r.bytes for r in records),
-        "agreement": agreement,
+        "agreement": shards.agreement,
         "worker_seconds": round(sum(r.seconds for r in records), 3),
     }
     for name in records[0].losses:
@@ -47,28 +46,29 @@ def _show(folder: Path, watch: bool, every: float, as_json: bool, debug: bool) -
 
 
 def _watch(folder: Path, every: float, as_json: bool) -> None:
-    """Show how far the run is, again and again, until nothing is to be waited for."""
+    """Show the status of the run again and again, until it has ended."""
     if not 0.1 <= every <= 3600:
         raise ConfigError("--every must lie in 0.1..3600 seconds")
     from ..shards.monitor import RunMonitor
     from .monitor_view import MonitorView
 
-    watch = RunMonitor(folder)
+    monitor = RunMonitor(folder)
     try:
         with MonitorView(str(folder), as_json=as_json) as view:
             while True:
-                look = watch.look()
-                view.show(look)
-                if look.state == "done":
+                status = monitor.status()
+                view.show(status)
+                if status.state == "done":
                     return
-                if look.state == "idle" and look.shards + len(look.failures) == look.shards_planned:
+                if status.state == "idle" and status.shards + len(status.failures) == status.shards_planned:
                     raise PartialError(
-                        f"{len(look.failures)} shards were given up and nobody is at work: run the same di-invert again"
+                        f"{len(status.failures)} of {status.shards_planned} shards failed and no worker is running:"
+                        " run the same di-invert again"
                     )
                 time.sleep(every)
     except BrokenPipeError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is unwritten goes nowhere, in silence
-        raise DreamError("nobody reads the output any more") from error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at exit, Python flushes without an error
+        raise DreamError("the reader of stdout closed it; run the command again to go on watching") from error
 
 
 def _verify(folder: Path, as_json: bool, debug: bool) -> None:
@@ -76,7 +76,7 @@ def _verify(folder: Path, as_json: bool, debug: bool) -> None:
 
     problems = verify(folder)
     if problems:
-        raise DreamError(f"{len(problems)} of the shards are not as they should be: {'; '.join(problems)}")
+        raise DreamError(f"problems in {len(problems)} of the shards: {'; '.join(problems)}")
     print_result({"folder": str(folder), "problems": 0}, as_json=as_json, title="di-shards verify")
 
 
@@ -106,7 +106,14 @@ def _score(
 
 
 def _gallery(
-    folder: Path, out: Path | None, columns: int, side: int | None, classes: str | None, as_json: bool, debug: bool
+    folder: Path,
+    out: Path | None,
+    columns: int,
+    side: int | None,
+    classes: str | None,
+    labels: bool,
+    as_json: bool,
+    debug: bool,
 ) -> None:
     from ..shards.folder import ShardFolder
     from ..shards.gallery import write_gallery
@@ -116,13 +123,14 @@ def _gallery(
             raise ConfigError(f"--{name} must be 1 or more")
     chosen = coerce(Setting("classes", tuple[int, ...], None, "", ()), classes) if classes else None
     path = out or folder / "gallery.png"
-    shown, images = write_gallery(ShardFolder.open(folder), path, columns=columns, classes=chosen, side=side)
+    shards = ShardFolder.open(folder)
+    shown, images = write_gallery(shards, path, columns=columns, classes=chosen, side=side, labels=labels)
     print_result({"gallery": str(path), "classes": shown, "images": images}, as_json=as_json, title="di-shards gallery")
 
 
 command = click.Group(
     "di-shards",
-    help="RunStatus at a synthetic data set (FOLDER is shards/ unless given).",
+    help="Show, verify and score a synthetic data set, or make a picture of it. FOLDER is shards/ by default.",
     params=[version_option()],
     context_settings=context_settings("di-shards"),
     commands=[
@@ -134,7 +142,7 @@ command = click.Group(
                 click.Option(
                     ["--watch"],
                     is_flag=True,
-                    help="show how far the run is until all of it is there, on any machine; --json is an object a look",
+                    help="show the status of the run until it ends, on any machine; --json: a line each time",
                 ),
                 click.Option(
                     ["--every"],
@@ -142,34 +150,36 @@ command = click.Group(
                     metavar="X",
                     default=2.0,
                     show_default=True,
-                    help="seconds from look to look of --watch",
+                    help="seconds between two updates of --watch",
                 ),
                 json_option(),
                 debug_option(),
             ],
-            help="What is in it, or with --watch how far it is.",
+            help="Show the contents, or with --watch the status of a run.",
         ),
         click.Command(
             "verify",
             callback=_verify,
             params=[_FOLDER, json_option(), debug_option()],
-            help="Check every shard against the size, sha256 and count it was written with.",
+            help="Check every shard against its commit record.",
         ),
         click.Command(
             "score",
             callback=_score,
             params=[
                 _FOLDER,
-                click.Option(["--verifier"], help="a network that had no part in the images, named as for --teacher"),
-                click.Option(["--verifier-weights"], help="its weights, as for --weights"),
-                click.Option(["--real"], help="real images to set beside them, named as for --eval"),
-                click.Option(["--teacher"], help="where the teacher is, if not where the shards say"),
-                click.Option(["--weights"], help="the teacher's weights, if not where the shards say"),
+                click.Option(
+                    ["--verifier"], help="an independent network that judges the images, named as for --teacher"
+                ),
+                click.Option(["--verifier-weights"], help="weights of the verifier, as for --weights"),
+                click.Option(["--real"], help="real images for comparison, named as for --eval"),
+                click.Option(["--teacher"], help="the teacher, if it is not where the shards say"),
+                click.Option(["--weights"], help="weights of the teacher, if they are not where the shards say"),
                 click.Option(["--device"], default="auto", show_default=True, help="auto, cpu, cuda or cuda:N"),
                 json_option(),
                 debug_option(),
             ],
-            help="Measure the images without a student, and write FOLDER/score.json.",
+            help="Measure the images without a student (FOLDER/score.json).",
         ),
         click.Command(
             "gallery",
@@ -177,15 +187,26 @@ command = click.Group(
             params=[
                 _FOLDER,
                 click.Option(
-                    ["--out"], type=click.Path(path_type=Path), help="PNG or .jpg to write [FOLDER/gallery.png]"
+                    ["--out"], type=click.Path(path_type=Path), help="PNG or .jpg to write  [FOLDER/gallery.png]"
                 ),
-                click.Option(["--columns"], type=int, default=10, show_default=True, help="most images of a class"),
-                click.Option(["--side"], type=int, metavar="N", help="pixels of an image's side [its own, 32 or more]"),
-                click.Option(["--classes"], help="classes to show, separated by commas [all]"),
+                click.Option(["--columns"], type=int, default=10, show_default=True, help="images of a class, at most"),
+                click.Option(
+                    ["--side"],
+                    type=int,
+                    metavar="N",
+                    help="side of an image in pixels  [its own, enlarged to 32 or more]",
+                ),
+                click.Option(["--classes"], help="classes to show, separated by commas  [all]"),
+                click.Option(
+                    ["--labels/--no-labels"],
+                    default=True,
+                    show_default=True,
+                    help="class numbers and names, and a caption",
+                ),
                 json_option(),
                 debug_option(),
             ],
-            help="Write a contact sheet: the first images of each class, side by side.",
+            help="Make a picture of the first images of each class.",
         ),
     ],
 )

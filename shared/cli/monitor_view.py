@@ -1,4 +1,4 @@
-"""What ``di-shards show --watch`` shows: on stdout, since it is what the command was asked for."""
+"""The view of ``di-shards show --watch``. It goes to stdout, because it is the command's result."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.progress_bar import ProgressBar as RichBar
 from rich.table import Table
 from rich.text import Text
 
 from ..shards.monitor import RunStatus
 from ..shards.records import ShardFailure
 
-LINE_EVERY = 60.0  # seconds between lines where there is nothing new to tell
+LINE_EVERY = 60.0  # seconds between lines while nothing changes
 FAILURES_SHOWN = 3
 
 
 class MonitorView:
-    """Looks at a run, shown on stdout: a view that changes in place on a terminal, elsewhere lines.
+    """Shows the status of a run on stdout, again and again. A context manager.
 
-    A context manager. Lines are plain, and left out while nothing changes, or with ``as_json`` one object a look.
+    On a terminal, the view changes in place. Elsewhere each change is a plain line. With ``as_json``, each status is
+    one JSON object on a line of its own.
     """
 
     def __init__(self, folder: str, *, as_json: bool) -> None:
         self.folder = folder
         self.as_json = as_json
-        self._said: object = None
-        self._said_at = 0.0
-        self._failed: set[int] = set()  # those that a line was said of
+        self._shown: object = None  # what the last plain line showed
+        self._shown_at = 0.0
+        self._failed: set[int] = set()  # failed shards that a line was printed for
         console = Console()
         live = console.is_terminal and not console.is_dumb_terminal and not as_json
         self._live = Live(console=console, auto_refresh=False) if live else None
@@ -47,113 +48,123 @@ class MonitorView:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, look: RunStatus) -> None:
+    def show(self, status: RunStatus) -> None:
+        """Show the current status."""
         if self._live is not None:
             width, height = self._live.console.size
-            self._live.update(Group(*_watch_view(self.folder, look, width=width, height=height)), refresh=True)
+            self._live.update(Group(*_watch_view(self.folder, status, width=width, height=height)), refresh=True)
         elif self.as_json:
-            print(json.dumps({"folder": self.folder, **look.as_mapping()}), flush=True)
+            print(json.dumps({"folder": self.folder, **status.as_mapping()}), flush=True)
         else:
-            self._say(look)
+            self._print(status)
 
-    def _say(self, look: RunStatus) -> None:
-        for number, failure in look.failures.items():
+    def _print(self, status: RunStatus) -> None:
+        for number, failure in status.failures.items():
             if number not in self._failed:
-                why = _reason(number, failure)
-                print(f"{self.folder}: shard {number:06d} failed on {failure.worker}: {why}", flush=True)
-        self._failed = set(look.failures)
-        news = (look.state, look.shards, look.shards_planned, self._failed)
+                reason = _reason(number, failure)
+                print(f"{self.folder}: shard {number:06d} failed on {failure.worker}: {reason}", flush=True)
+        self._failed = set(status.failures)
+        current = (status.state, status.shards, status.shards_planned, self._failed)
         now = time.monotonic()
-        if news != self._said or now - self._said_at >= LINE_EVERY:
-            self._said, self._said_at = news, now
-            print(f"{self.folder}: {', '.join([*_counts(look), *_pace(look)])}", flush=True)
+        if current != self._shown or now - self._shown_at >= LINE_EVERY:
+            self._shown, self._shown_at = current, now
+            print(f"{self.folder}: {', '.join([*_counts(status), *_pace(status)])}", flush=True)
 
 
-def _watch_view(folder: str, look: RunStatus, *, width: int, height: int) -> Iterable[RenderableType]:
-    """The view of a look, no higher than the terminal, however many workers there are, if it has 20 lines or more."""
-    yield Text.assemble((folder, "bold"), f"  {look.teacher}", no_wrap=True, overflow="ellipsis")
-    share = look.images / max(look.images_planned, 1)
+def _watch_view(folder: str, status: RunStatus, *, width: int, height: int) -> Iterable[RenderableType]:
+    """The lines of the view. On a terminal of 20 lines or more they fit, however many workers there are."""
+    yield Text.assemble((folder, "bold"), f"  {status.teacher}", no_wrap=True, overflow="ellipsis")
+    share = status.images / max(status.images_planned, 1)
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
-    bar.add_row(ProgressBar(total=1, completed=share), f"{int(100 * share)} %")
+    bar.add_row(RichBar(total=1, completed=share), f"{int(100 * share)} %")
     yield bar
-    yield Text(", ".join(_counts(look)))
-    yield Text(", ".join(_pace(look)), style={"done": "green", "working": ""}.get(look.state, "yellow"))
-    failures = {number: _reason(number, look.failures[number]) for number in list(look.failures)[:FAILURES_SHOWN]}
+    yield Text(", ".join(_counts(status)))
+    yield Text(", ".join(_pace(status)), style={"done": "green", "working": ""}.get(status.state, "yellow"))
+    failures = {number: _reason(number, status.failures[number]) for number in list(status.failures)[:FAILURES_SHOWN]}
     lines = 3 + sum(1 + len(reason) // (width - 12) for reason in failures.values()) if failures else 0
-    if look.workers:
+    if status.workers:
         yield Text()
-        yield from _workers(look, width=width, rows=max(height - 8 - lines, 3))
+        yield from _workers(status, width=width, rows=max(height - 8 - lines, 3))
     if failures:
         yield Text()
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
         table.add_column("failed", no_wrap=True, style="red")
-        table.add_column("why")
+        table.add_column("reason")
         for number, reason in failures.items():
             table.add_row(f"{number:06d}", Text(reason))
         yield table
-        if hidden := len(look.failures) - len(failures):
+        if hidden := len(status.failures) - len(failures):
             yield Text(f"and {hidden:,} more", style="dim")
 
 
-def _workers(look: RunStatus, *, width: int, rows: int) -> Iterable[RenderableType]:
+def _workers(status: RunStatus, *, width: int, rows: int) -> Iterable[RenderableType]:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("worker", no_wrap=True)
     for name in ("shards", "images", "images/s", "last shard"):
         if name != "images" or width >= 70:
             table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-    table.add_column("", no_wrap=True, min_width=len("at work"))
-    for worker in look.workers[:rows]:
-        silent = look.state != "done" and not worker.at_work
+    table.add_column("", no_wrap=True, min_width=len("running"))
+    for worker in status.workers[:rows]:
+        silent = status.state != "done" and not worker.at_work
         table.add_row(
             _short(worker.worker),
             f"{worker.shards:,}",
             *([f"{worker.images:,}"] if width >= 70 else []),
             _rate(worker.images_per_second),
             f"{_span(worker.seconds_since_last)} ago",
-            Text("at work", style="green") if worker.at_work else "silent" if silent else "",
+            Text("running", style="green") if worker.at_work else "silent" if silent else "",
             style="dim" if silent else "",
         )
     yield table
-    if hidden := look.workers[rows:]:
-        yield Text(f"and {len(hidden):,} more, {sum(w.at_work for w in hidden) or 'none'} of them at work", style="dim")
+    if hidden := status.workers[rows:]:
+        yield Text(f"and {len(hidden):,} more, {sum(w.at_work for w in hidden):,} of them running", style="dim")
 
 
-def _counts(look: RunStatus) -> list[str]:
-    """How much is there, in words."""
-    if look.state == "no_folder":
-        return ["there is no such folder yet"]
-    if look.state == "no_manifest":
-        return ["there is no manifest.json yet"]
+def _counts(status: RunStatus) -> list[str]:
+    """How much is done, in words."""
+    if status.state == "no_folder":
+        return ["the folder does not exist yet"]
+    if status.state == "no_manifest":
+        return ["the folder has no manifest.json yet"]
     counts = [
-        f"{look.shards:,} of {look.shards_planned:,} shards",
-        f"{look.images:,} of {look.images_planned:,} images",
+        f"{status.shards:,} of {status.shards_planned:,} shards",
+        f"{status.images:,} of {status.images_planned:,} images",
     ]
-    return [*counts, f"{len(look.failures):,} failed"] if look.failures else counts
+    return [*counts, f"{len(status.failures):,} failed"] if status.failures else counts
 
 
-def _pace(look: RunStatus) -> list[str]:
-    """Who is at work, how fast and for how long, in words."""
-    if look.state in ("no_folder", "no_manifest"):
+def _pace(status: RunStatus) -> list[str]:
+    """How many workers run, how fast and for how long, in words."""
+    if status.state in ("no_folder", "no_manifest"):
         return ["waiting for di-invert"]
-    if look.state == "done":
+    if status.state == "done":
         return ["done"]
-    if look.seconds_since_last is None:
-        return ["no shard has been finished yet"]
-    if look.seconds_left is None:
-        return ["nobody at work", f"last shard {_span(look.seconds_since_last)} ago"]
-    return [f"{_rate(look.images_per_second)} images/s", f"{_span(look.seconds_left)} left", f"{look.at_work} at work"]
+    if status.seconds_since_last is None:
+        return ["no shard is complete yet"]
+    if status.seconds_left is None:
+        return ["no worker is running", f"last shard {_span(status.seconds_since_last)} ago"]
+    return [
+        f"{_rate(status.images_per_second)} images/s",
+        f"{_span(status.seconds_left)} left",
+        _running(status.at_work),
+    ]
+
+
+def _running(workers: int) -> str:
+    return f"{workers:,} worker{'' if workers == 1 else 's'} running"
 
 
 def _short(worker: str) -> Text:
-    """A worker's name without its machine's domain, cut in the middle where it is long still."""
+    """A worker's name without the domain of its machine, and without its middle if it is still too long."""
     host, _, pid = worker.rpartition(":")
     name = f"{host.partition('.')[0]}:{pid}"
     return Text(name if len(name) <= 28 else f"{name[:13]}...{name[-12:]}")
 
 
 def _reason(number: int, failure: ShardFailure) -> str:
+    """Why a shard failed, without its number at the start."""
     return failure.reason.removeprefix(f"shard {number:06d} ")
 
 
@@ -162,7 +173,7 @@ def _rate(rate: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    """A time in one unit, exact enough to wait by."""
+    """A duration in one suitable unit."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 100 * 60:

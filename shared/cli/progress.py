@@ -1,4 +1,4 @@
-"""Progress on stderr: rich bars on a terminal, a plain line every few seconds where there is none."""
+"""Progress on stderr: a bar on a terminal, elsewhere a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
+PLAIN_EVERY = 5.0  # seconds between plain lines
 
 
 class _Bar(RichProgress):
-    """The bar, and under it the figures, which would squeeze it on a narrow terminal."""
+    """The bar with the figures below it. Beside it, they would leave no room for the bar on a narrow terminal."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield self.make_tasks_table(self.tasks)
@@ -25,19 +25,25 @@ class _Bar(RichProgress):
 
 
 class ProgressBar:
-    """Work done of a known total, its rate, the time left, and the latest value of each named figure.
+    """Shows how much of a known total is done, the rate, the time left, and the latest value of each named figure.
 
-    A context manager. ``title`` is what is being done, ``unit`` what is counted (``images``, ``epochs``).
+    A context manager.
+
+    Args:
+        title: name of the work.
+        total: amount of work.
+        unit: what is counted, in the plural: ``images``, ``epochs``.
+        done: amount that an earlier run has done already. It does not count for the rate.
     """
 
-    def __init__(self, title: str, *, total: int, unit: str) -> None:
+    def __init__(self, title: str, *, total: int, unit: str, done: float = 0.0) -> None:
         self.title = title
         self.total = total
         self.unit = unit
-        self.done = 0.0
+        self.done = self._done_before = done
         self.figures: dict[str, float] = {}
         self._started = self._printed = time.monotonic()
-        self._unsaid = False  # whether there is anything to tell since the last plain line
+        self._has_news = False  # whether anything changed since the last plain line
         console = Console(stderr=True)
         self._rich: RichProgress | None = None
         if console.is_terminal:
@@ -51,7 +57,7 @@ class ProgressBar:
                 TimeRemainingColumn(),
                 console=console,
             )
-            self._task = self._rich.add_task(title, total=total, rate="", figures="")
+            self._task = self._rich.add_task(title, total=total, completed=int(done), rate="", figures="")
 
     def __enter__(self) -> ProgressBar:
         if self._rich is not None:
@@ -65,15 +71,19 @@ class ProgressBar:
         if self._rich is not None:
             self._rich.stop()
 
-    def advance(self, amount: float, **figures: float) -> None:
-        """Add to the work done, and update the figures given."""
-        self.done += amount
-        self._unsaid = True
+    def update(self, done: float, **figures: float) -> None:
+        """Set the amount of work that is done, from 0 to the total, and the given figures."""
+        self.done = done
         self.figures |= figures
+        self._has_news = True
         self._show(final=False)
 
+    def advance(self, amount: float, **figures: float) -> None:
+        """Add to the amount of work that is done, and set the given figures."""
+        self.update(self.done + amount, **figures)
+
     def log(self, message: str) -> None:
-        """Print a line that stays, above the bar."""
+        """Print a line above the bar. It stays on the screen."""
         if self._rich is not None:
             self._rich.console.print(message, highlight=False)
         else:
@@ -81,14 +91,14 @@ class ProgressBar:
 
     def _show(self, *, final: bool) -> None:
         now = time.monotonic()
-        rate = self.done / max(now - self._started, 1e-9)
+        rate = max(0.0, self.done - self._done_before) / max(now - self._started, 1e-9)
         figures = " ".join(f"{name} {value:.4g}" for name, value in self.figures.items())
         speed = f"{rate:.3g} {self.unit}/s"
         if self._rich is not None:
             self._rich.update(self._task, completed=int(self.done + 1e-6), rate=speed, figures=figures)
-        elif (final and self._unsaid) or now - self._printed >= PLAIN_EVERY:
+        elif (final and self._has_news) or now - self._printed >= PLAIN_EVERY:
             self._printed = now
-            self._unsaid = False
+            self._has_news = False
             left = max(0.0, self.total - self.done) / rate if rate > 0 else float("inf")
             eta = f"{left:.0f} s left" if left != float("inf") else "time left unknown"
             done = int(self.done + 1e-6)

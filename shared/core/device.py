@@ -1,4 +1,4 @@
-"""The device to work on, the processors there are, and arithmetic that repeats."""
+"""The device to compute on, the number of available processors, and deterministic arithmetic."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .errors import ConfigError
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """``auto`` is this process's GPU where there is one (they are taken in turn, by local rank), else the CPU.
+    """The device of that name. ``auto`` is a GPU, chosen by local rank in turn, or the CPU if there is no GPU.
 
     Raises:
-        ConfigError: the name is not a device, or the device is not on this machine.
+        ConfigError: the name is not a device, or this machine does not have the device.
     """
     if name == "auto":
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -33,22 +33,23 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def cpu_count() -> int:
-    """The processors this process may use, which under SLURM or in a container are fewer than the machine has."""
+    """Number of processors that this process may use. SLURM and containers allow fewer than the machine has."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, _container_cpus(Path("/sys/fs/cgroup/cpu.max"), allowed)))
 
 
 def _container_cpus(cpu_max: Path, default: int) -> int:
-    """Processors' worth of time that the container gets (cgroup v2), if it is limited: ``docker run --cpus 2``."""
+    """Number of processors in the container's time quota (cgroup v2, ``docker run --cpus 2``), else ``default``."""
     try:
         quota, period = cpu_max.read_text().split()
         return int(quota) // int(period)
-    except (OSError, ValueError):  # no cgroup, or "max"
+    except (OSError, ValueError):  # no cgroup v2, or the quota is "max"
         return default
 
 
 def make_deterministic() -> None:
-    """Same device type and library versions, same bits: no autotuned kernels, no atomics where torch has a choice."""
+    """Give the same bits for the same device type and library versions: no autotuned kernels, and no atomic operations
+    where torch has another choice."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

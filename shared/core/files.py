@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes: a file is either complete or absent."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import IO
 
 _TEMPORARY = ".tmp"
-
-
-_STALE_AFTER = 24 * 3600.0  # seconds
+_STALE_AFTER = 24 * 3600.0  # seconds; no file takes a day to write
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file that is whole or not there: temporary name, fsync, rename.
+    """Write a file atomically: write to a temporary name, fsync, rename.
 
-    The temporary name holds host and process, so that several writers never share one, and a later run can tell a
-    dead one's leavings (:func:`remove_stale_temporaries`).
+    The temporary name contains the host and the process id. So writers never share a temporary file, and a later run
+    can recognise the files of writers that died (:func:`remove_stale_temporaries`).
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}{_TEMPORARY}")
     try:
@@ -32,7 +30,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the rename itself must survive a power cut too
+    if os.name == "posix":  # a power cut must not undo the rename either
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -41,21 +39,21 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file that is whole or not there."""
+    """Write a file atomically."""
     with atomic_write(path) as file:
         file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file that is whole or not there."""
+    """Write a text file (UTF-8) atomically."""
     write_bytes(path, text.encode())
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Delete what killed writers left behind.
+    """Delete the temporary files that killed writers left in a folder.
 
-    On this host, those are files of dead processes. Other hosts cannot be asked: of theirs, files a day older than the
-    folder's last change, both by the file system's clock. No file takes a day to write.
+    On this host, these are the files of processes that no longer exist. Processes on other hosts cannot be checked, so
+    their files are deleted when they are a day older than the folder's last change, by the file system's clock.
     """
     for path in folder.glob(f".*{_TEMPORARY}"):
         host, _, pid = path.name.removesuffix(_TEMPORARY).rpartition(".")
@@ -79,6 +77,7 @@ def _alive(pid: int) -> bool:
 
 
 def sha256_of_file(path: Path) -> str:
+    """Hexadecimal sha256 of a file's content."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

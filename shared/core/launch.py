@@ -1,4 +1,4 @@
-"""Which share of the work is this process's, read from what launched it: torchrun, srun, a SLURM array, or nobody."""
+"""Which share of the work this process has, read from its launcher's environment: torchrun, srun, or a SLURM array."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """One process among all that share a piece of work.
+    """The position of one process among all that share the work.
 
     Attributes:
-        rank, world: its number, from 0, and how many there are.
-        local_rank, local_world: the same among those on this machine, who share its GPUs and processors.
+        rank, world: number of this process, from 0, and number of processes.
+        local_rank, local_world: the same among the processes on this machine, which share its GPUs and processors.
     """
 
     rank: int = 0
@@ -27,14 +27,18 @@ class Place:
 
 
 def find_place(rank: int | None = None, world: int | None = None, environ: Mapping[str, str] = os.environ) -> Place:
-    """This process's place: as told, else torchrun's, else SLURM's (array times tasks of a step), else on its own.
+    """The place of this process.
+
+    It is the given rank and world, else torchrun's, else SLURM's (tasks of the array times tasks of a step), else that
+    of a single process.
 
     Raises:
-        ConfigError: rank and world do not fit together, or the ids of a SLURM array have gaps.
+        ConfigError: rank and world do not fit together, the ids of a SLURM array have gaps, or a variable of the
+            environment is not a number.
     """
     place = _of_torchrun(environ) or _of_slurm(environ)
     if (rank is None) != (world is None):
-        raise ConfigError("--rank and --world go together: --rank 0 --world 4 is the first of four")
+        raise ConfigError("--rank and --world go together: --rank 0 --world 4 is the first of four processes")
     if rank is not None and world is not None:
         place = replace(place, rank=rank, world=world)
     if place.world < 1:
@@ -45,22 +49,22 @@ def find_place(rank: int | None = None, world: int | None = None, environ: Mappi
 
 
 def under_torchrun(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether torchrun started this process, so that there is a group of processes to join."""
+    """Whether torchrun started this process, so that there is a process group to join."""
     return "TORCHELASTIC_RUN_ID" in environ
 
 
 def require_alone(command: str, environ: Mapping[str, str] = os.environ) -> None:
-    """For a command that works in one process.
+    """Refuse to run a single-process command in several processes.
 
     Raises:
-        ConfigError: torchrun started several.
+        ConfigError: torchrun started several processes.
     """
     if under_torchrun(environ) and find_place(environ=environ).world > 1:
         raise ConfigError(f"{command} works in one process: start it without torchrun")
 
 
 def is_restart(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether torchrun or SLURM started this again, after a failure or a stop: what is there is not to be deleted."""
+    """Whether torchrun or SLURM restarted this process after a failure or a stop. Then earlier results must be kept."""
     return any(_number(environ, name, 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
@@ -78,8 +82,8 @@ def _of_torchrun(environ: Mapping[str, str]) -> Place | None:
 def _of_slurm(environ: Mapping[str, str]) -> Place:
     index, count = _of_slurm_array(environ)
     task = _number(environ, "SLURM_PROCID", 0)
-    # A batch script has SLURM_PROCID=0 and SLURM_NTASKS too, though it is alone until it calls srun; and what it finds
-    # of a step is of the one that submitted it.
+    # A batch script, too, has SLURM_PROCID=0 and SLURM_NTASKS, but it is a single process until it calls srun. Any step
+    # variables that it has come from the step that submitted it.
     tasks = _number(environ, "SLURM_NTASKS", _number(environ, "SLURM_STEP_NUM_TASKS", 1))
     if task == 0 and _number(environ, "SLURM_STEP_NUM_TASKS", 1) != tasks:
         tasks = 1
@@ -94,7 +98,7 @@ def _of_slurm(environ: Mapping[str, str]) -> Place:
 
 
 def _of_slurm_array(environ: Mapping[str, str]) -> tuple[int, int]:
-    """Place of the task in its array, and the array's length."""
+    """Index of the task in its array, from 0, and the length of the array."""
     if "SLURM_ARRAY_TASK_ID" not in environ:
         return 0, 1
     number, step = _number(environ, "SLURM_ARRAY_TASK_ID", 0), _number(environ, "SLURM_ARRAY_TASK_STEP", 1)
@@ -102,14 +106,14 @@ def _of_slurm_array(environ: Mapping[str, str]) -> tuple[int, int]:
     length = (last - first) // step + 1
     if _number(environ, "SLURM_ARRAY_TASK_COUNT", length) != length:
         raise ConfigError(
-            "the ids of this SLURM array have gaps, so its shares are not known: give --rank and --world, or submit"
-            " a whole range"
+            "the ids of this SLURM array have gaps, so the share of each task is not known: give --rank and --world,"
+            " or submit a whole range"
         )
     return (number - first) // step, length
 
 
 def _expand(counts: str) -> list[int]:
-    """SLURM's way to write a number a node: ``2(x3),1`` is 2, 2, 2, 1."""
+    """Expand SLURM's notation for one number per node: ``2(x3),1`` is 2, 2, 2, 1."""
     numbers: list[int] = []
     for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts):
         numbers += [int(count)] * int(times or 1)
@@ -128,7 +132,7 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Which rows of a batch of ``total`` a process works on: from ``start``, every ``step``-th."""
+    """The rows of a batch of ``total`` that one process works on: every ``step``-th row, from ``start``."""
 
     total: int
     start: int = 0
@@ -136,7 +140,7 @@ class Rows:
 
     @classmethod
     def of(cls, total: int, place: Place) -> Rows:
-        """A process's rows. A batch smaller than the number of processes is whole everywhere: nobody has no row."""
+        """The rows of one process. If there are fewer rows than processes, every process takes all: none is without."""
         return cls(total, place.rank, place.world) if total >= place.world else cls(total)
 
     @property
@@ -144,5 +148,5 @@ class Rows:
         return self.step > 1
 
     def take(self, batch: Any) -> Any:
-        """These rows of a tensor, a list or a range that has an entry for each row of the batch."""
+        """Select these rows from a tensor, list or range with one entry per row of the batch."""
         return batch[self.start :: self.step]

@@ -1,4 +1,4 @@
-"""Seeds, learning rate schedules and number formats: small functions on numbers."""
+"""Small numerical functions: seeds, learning rate schedules and number formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def derive_seed(*parts: int) -> int:
-    """One 63-bit seed out of several whole numbers, such that neighbours have nothing in common."""
+    """A 63-bit seed from several integers. Neighbouring integers give unrelated seeds."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -20,12 +20,15 @@ def generator(device: torch.device, *parts: int) -> torch.Generator:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half formats widened to float32, for sums and logarithms; float32 and float64 as they are."""
+    """Convert half precision to float32, for sums and logarithms; leave float32 and float64 as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def lr_factor(step: int, total: int, *, warmup: int = 0, cosine: bool = True) -> float:
-    """Linear from 0 over ``warmup`` steps, then a cosine down to 0 at ``total`` (or constant): 0 to 1."""
+    """Factor of the learning rate at a step, 0 to 1.
+
+    A linear warm-up over ``warmup`` steps, then a cosine that falls to 0 at step ``total``, or a constant 1.
+    """
     warmup = min(warmup, total)
     if step < warmup:
         return (step + 1) / warmup

@@ -1,4 +1,4 @@
-"""Signals that batch systems send, as exceptions, so that files are closed on the way out."""
+"""Stop signals of batch systems, turned into exceptions, so that files are closed before the process exits."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from types import FrameType
 
 from .errors import StoppedError
 
-# SIGTERM: scancel, kill, a node being drained. SIGUSR2: what SLURM is asked to send before the time limit.
+# SIGTERM comes from scancel, kill, or a node that is drained. SIGUSR2 comes from SLURM before the time limit, since the
+# batch scripts ask for it.
 _STOPS = tuple(number for name in ("SIGTERM", "SIGUSR2") if (number := getattr(signal, name, None)) is not None)
 
-SAME_SIGNAL = 2.0  # seconds in which another is the same again: at a time limit, SLURM sends SIGTERM twice
+# Seconds in which a second signal counts as a repetition of the first: at a time limit, SLURM sends SIGTERM twice.
+SAME_SIGNAL = 2.0
 
 
 def stop_on_signals() -> None:
-    """Turn SIGTERM and SIGUSR2 into :class:`StoppedError` (exit code 75: work is left, run again)."""
+    """Raise :class:`StoppedError` on SIGTERM and SIGUSR2 (exit code 75: work is left, run the command again)."""
     if threading.current_thread() is threading.main_thread():
         for number in _STOPS:
             signal.signal(number, _stop)
 
 
 def ignore_stops() -> None:
-    """From now on, for a command that has come to its end: a signal more would only spoil its exit code."""
+    """Ignore stop signals from now on: after a command has finished, one would only change its exit code."""
     if threading.current_thread() is threading.main_thread():
         for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
@@ -34,33 +36,35 @@ def ignore_stops() -> None:
 
 @contextlib.contextmanager
 def grace(seconds: float) -> Iterator[Callable[[], bool]]:
-    """Within this, a stop signal is only noted; :class:`StoppedError` comes ``seconds`` later, or with another signal.
+    """A context in which a stop signal leaves time to finish.
+
+    :class:`StoppedError` is raised ``seconds`` after the signal, or at a second signal.
 
     Yields:
-        A function that tells whether a signal has come: begin nothing new, and come to an end.
+        A function that returns whether a signal has arrived. If so, start nothing new and finish the current work.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield lambda: False
         return
-    noted: list[int] = []
+    received: list[int] = []
     since = 0.0
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def on_stop(number: int, frame: FrameType | None) -> None:
         nonlocal since
-        if seconds <= 0 or (noted and time.monotonic() - since > SAME_SIGNAL):
+        if seconds <= 0 or (received and time.monotonic() - since > SAME_SIGNAL):
             _stop(number, frame)
-        if not noted:
-            noted.append(number)
+        if not received:
+            received.append(number)
             since = time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    def time_is_up(_number: int, frame: FrameType | None) -> None:
-        _stop(noted[0], frame)
+    def on_alarm(_number: int, frame: FrameType | None) -> None:
+        _stop(received[0], frame)
 
-    before = {number: signal.signal(number, note) for number in _STOPS}
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, time_is_up)
+    before = {number: signal.signal(number, on_stop) for number in _STOPS}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, on_alarm)
     try:
-        yield lambda: bool(noted)
+        yield lambda: bool(received)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
@@ -69,7 +73,7 @@ def grace(seconds: float) -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Puts the handlers back that a library replaces within this."""
+    """A context that restores the signal handlers which a library replaces inside it."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_STOPS)}
     yield
     for number, handler in before.items():
@@ -78,9 +82,10 @@ def handlers_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Ctrl-C and stop signals come after this. Processes started in it inherit the mask and never see them.
+    """A context that delays Ctrl-C and stop signals to its end. Processes started inside never receive them.
 
-    Such signals often go to every process of a terminal or of a batch job's step; the parent answers for all.
+    They inherit the signal mask. Such signals often go to every process of a terminal or of a batch job's step; the
+    parent process handles them for all.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -88,7 +93,8 @@ def held_back() -> Iterator[None]:
     signals = {signal.SIGINT, *_STOPS}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
-        # Python's helper process starts with the first of ours, and on its way in it unblocks what is blocked here.
+        # multiprocessing starts its resource tracker with the first child process, and doing so unblocks the signals.
+        # So start it now, and block them again.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         yield

@@ -1,4 +1,4 @@
-"""The share of labelled images that a network gets right."""
+"""Top-1 accuracy of a network on labelled images."""
 
 from __future__ import annotations
 
@@ -12,23 +12,35 @@ from .labelled import LabelledSet, labelled_batches
 
 @torch.no_grad()
 def top1(network: nn.Module, images: LabelledSet, preprocessing: Preprocessing, *, batch_size: int = 256) -> float:
-    """Share of images, 0 to 1, whose highest logit is at their label. Puts the network in eval mode.
+    """Top-1 accuracy, 0 to 1: the share of images whose highest logit is that of their label.
+
+    Puts the network in eval mode.
+
+    Args:
+        preprocessing: how the network's input is made from pixels.
 
     Raises:
-        ConfigError: the set is empty, or a label lies outside the network's classes.
+        ConfigError: the set is empty, or the network has no class for a label.
     """
     network.eval()
     device = next(network.parameters()).device
-    right = seen = 0
+    correct = total = 0
     for pixels_NCHW, labels_N in labelled_batches(images, preprocessing, batch_size):
         logits_NK = network(preprocessing.normalize(pixels_NCHW.to(device)))
         check_labels(images, labels_N, logits_NK.shape[1])
-        right += int((logits_NK.argmax(1).cpu() == labels_N).sum())
-        seen += len(labels_N)
-    return right / seen
+        correct += int((logits_NK.argmax(1).cpu() == labels_N).sum())
+        total += len(labels_N)
+    return correct / total
 
 
 def check_labels(images: LabelledSet, labels_N: Tensor, num_classes: int) -> None:
-    """Refuse labels that the network has no class for."""
+    """Check that the network has a class for every label.
+
+    Raises:
+        ConfigError: it has none for the highest label.
+    """
     if int(labels_N.max()) >= num_classes:
-        raise ConfigError(f"{images.name} has label {int(labels_N.max())}, and the network {num_classes} classes")
+        raise ConfigError(
+            f"{images.name} has label {int(labels_N.max())}, but the network has {num_classes} classes:"
+            f" labels must lie in 0..{num_classes - 1}"
+        )

@@ -1,7 +1,7 @@
-"""Random views of a whole batch at once, on its device, each image with its own draw.
+"""Random augmentation of a whole batch at once, on its device. Every image has random values of its own.
 
-Processes that share a batch all draw for the whole of it, and each takes its rows: so they draw what one process would.
-Without a ``generator``, torch's default ones are drawn from.
+Processes that share a batch all draw random values for the whole batch, and each takes those of its rows. So they draw
+the same values as a single process would. Without a ``generator``, torch's default generators are used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..core.launch import Rows
 
-ASPECT = (3 / 4, 4 / 3)  # of a resized crop, as torchvision's RandomResizedCrop has it
+ASPECT = (3 / 4, 4 / 3)  # range of a resized crop's aspect ratio, as in torchvision's RandomResizedCrop
 
 Draw = torch.Generator | None
 
@@ -20,26 +20,30 @@ Draw = torch.Generator | None
 def random_shift(
     x_NCHW: Tensor, rows: Rows, pad: int, *, fill_C11: Tensor | None = None, generator: Draw = None
 ) -> Tensor:
-    """Move each image by up to ``pad`` pixels each way.
+    """Shift each image by up to ``pad`` pixels in both directions of both axes.
 
     Args:
-        fill_C11: what comes in at the edges, a value a channel; None takes zeros, the mean colour.
+        fill_C11: value of each channel for pixels that enter at the edges; None means 0, the mean colour.
     """
     padded = F.pad(x_NCHW if fill_C11 is None else x_NCHW - fill_C11, (pad,) * 4)
     padded = padded if fill_C11 is None else padded + fill_C11
-    top_N1, left_N1 = (_places(rows, 2 * pad, x_NCHW.device, generator) for _ in range(2))
+    top_N1, left_N1 = (_offsets(rows, 2 * pad, x_NCHW.device, generator) for _ in range(2))
     return _windows(padded, top_N1, left_N1, *x_NCHW.shape[2:])
 
 
 def random_window(x_NCHW: Tensor, rows: Rows, size: int, *, generator: Draw = None) -> Tensor:
-    """Of each image a square part of side ``size``, wherever it fits."""
+    """Cut a square of side ``size`` out of each image, at a random position."""
     free = x_NCHW.shape[2] - size, x_NCHW.shape[3] - size
-    top_N1, left_N1 = (_places(rows, most, x_NCHW.device, generator) for most in free)
+    top_N1, left_N1 = (_offsets(rows, most, x_NCHW.device, generator) for most in free)
     return _windows(x_NCHW, top_N1, left_N1, size, size)
 
 
 def random_resized_crop(x_NCHW: Tensor, rows: Rows, min_area: float, *, generator: Draw = None) -> Tensor:
-    """Cut out a random area of at least ``min_area`` of each image, stretched to full size (Szegedy et al. 2015)."""
+    """Cut a random part out of each image and scale it to full size (Szegedy et al. 2015).
+
+    Args:
+        min_area: smallest share of the image's area, above 0 and up to 1.
+    """
     draw = rows.take(torch.rand(4, rows.total, generator=generator, device=x_NCHW.device).T).T
     area = min_area + (1 - min_area) * draw[0]
     low, high = (torch.tensor(a, device=x_NCHW.device).log() for a in ASPECT)
@@ -53,21 +57,21 @@ def random_resized_crop(x_NCHW: Tensor, rows: Rows, min_area: float, *, generato
 
 
 def random_flip(x_NCHW: Tensor, rows: Rows, *, generator: Draw = None) -> Tensor:
-    """Mirror half of the images, left to right."""
+    """Mirror each image left to right with probability 0.5."""
     mirrored_N = rows.take(torch.rand(rows.total, generator=generator, device=x_NCHW.device)) < 0.5
     return torch.where(mirrored_N[:, None, None, None], x_NCHW.flip(3), x_NCHW)
 
 
-def _places(rows: Rows, most: int, device: torch.device, generator: Draw) -> Tensor:
-    """A whole number in 0..most an image, (N, 1)."""
+def _offsets(rows: Rows, most: int, device: torch.device, generator: Draw) -> Tensor:
+    """A random integer in 0..most for each image, (N, 1)."""
     return rows.take(torch.randint(0, most + 1, (rows.total, 1), generator=generator, device=device))
 
 
 def _windows(x_NCHW: Tensor, top_N1: Tensor, left_N1: Tensor, height: int, width: int) -> Tensor:
-    """Of each image the part that begins at its place."""
+    """Cut a part of size (height, width) out of each image, which begins at its own offsets."""
     device = x_NCHW.device
     y = top_N1 + torch.arange(height, device=device)
     x = left_N1 + torch.arange(width, device=device)
     batch = torch.arange(len(x_NCHW), device=device)[:, None, None]
-    # Advanced indices around a slice put the channels last: (N, H, W, C).
+    # Advanced indices on both sides of a slice put the channels last: (N, H, W, C).
     return x_NCHW[batch, :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""Pixels to file bytes and back, always through Pillow, so that every stage sees the same pixels."""
+"""Encoding and decoding of images, always with Pillow, so that every stage gets the same pixels."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from PIL import Image
 from torch import Tensor
 
 JPEG_QUALITY = 95
-PNG_UP_TO = 64  # pixels; larger images are stored as JPEG unless told
+PNG_UP_TO = 64  # pixels; by default, larger images are stored as JPEG
 
 
 def default_format(image_size: int) -> str:
-    """``png`` up to 64 px, where a JPEG's blocks would be a good part of the image, else ``jpg``."""
+    """``png`` up to 64 px, else ``jpg``: the blocks of a JPEG are large in comparison with a small image."""
     return "png" if image_size <= PNG_UP_TO else "jpg"
 
 
 def encode_image(pixels_CHW: Tensor, format: str) -> bytes:
-    """Encode one uint8 image of 1 (grey) or 3 (RGB) channels as ``png`` or ``jpg`` (quality 95, no chroma loss)."""
+    """Encode one uint8 image of 1 (grey) or 3 (RGB) channels.
+
+    Args:
+        format: ``png``, or ``jpg`` for JPEG of quality 95 without chroma subsampling.
+    """
     array = pixels_CHW.permute(1, 2, 0).contiguous().numpy()
     image = Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array)
     buffer = io.BytesIO()
@@ -31,11 +35,11 @@ def encode_image(pixels_CHW: Tensor, format: str) -> bytes:
 
 
 def decode_image(data: bytes, channels: int) -> Tensor:
-    """Decode to uint8 (C, H, W), converted to grey or RGB as ``channels`` says."""
+    """Decode an image file to uint8 (C, H, W), converted to grey (1 channel) or RGB (3 channels)."""
     return to_tensor(Image.open(io.BytesIO(data)), channels)
 
 
 def to_tensor(image: Image.Image, channels: int) -> Tensor:
-    """A Pillow image as uint8 (C, H, W), converted to grey or RGB as ``channels`` says."""
+    """Convert a Pillow image to uint8 (C, H, W), in grey (1 channel) or RGB (3 channels)."""
     array = np.array(image.convert("L" if channels == 1 else "RGB"))
     return torch.from_numpy(array if array.ndim == 3 else array[:, :, None]).permute(2, 0, 1).contiguous()

@@ -1,7 +1,4 @@
-"""Real labelled images for ``--eval`` and ``--real`` alone, and the share of them that a network gets right.
-
-Nothing in the invert, distill or prune stages is trained on what this module reads.
-"""
+"""Real labelled images, for ``--eval`` and ``--real`` only. No stage trains on the images that this module reads."""
 
 from __future__ import annotations
 
@@ -23,19 +20,19 @@ from ..core.errors import ConfigError, one_line
 from ..models.classifier import Preprocessing
 from .images import to_tensor
 
-CROP_SHARE = 0.875  # of the resized image's side that the centre crop keeps, as torchvision's and timm's recipes do
-
-
-DIGITS_TEST = 450  # the last quarter of scikit-learn's 1,797 digits, in their order, so other writers' hands
+CROP_SHARE = 0.875  # share of the resized image's side that the centre crop keeps, as torchvision and timm do
+NO_CROP_UP_TO = 64  # pixels; networks of this image size or less are evaluated on the whole image
+DIGITS_TEST = 450  # the last quarter of scikit-learn's 1,797 digits in their order, so by other writers than the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledSet:
-    """Labelled images, decoded as they are asked for.
+    """Labelled images, which are decoded while they are read.
 
     Attributes:
-        name: as ``--eval`` named it.
-        count: how many there are, or None if only reading tells.
+        name: as given to ``--eval``.
+        count: number of images; None if it is unknown before all are read.
+        read: begins to read, and returns an iterator over (image, label).
     """
 
     name: str
@@ -44,12 +41,15 @@ class LabelledSet:
 
 
 def open_labelled(spec: str, num_classes: int) -> LabelledSet:
-    """Open an evaluation set: ``digits``, ``torchvision:NAME:ROOT``, an ImageFolder, or a WebDataset tar.
+    """Open an evaluation set.
 
-    ``digits:train`` is the part of the digits that teachers are trained on, for ``--real``.
+    Args:
+        spec: ``digits``, ``torchvision:NAME:ROOT``, or the path of an ImageFolder or a WebDataset tar. ``digits:train``
+            is the part of the digits that the shipped teachers were trained on, for ``--real``.
+        num_classes: number of classes of the teacher.
 
     Raises:
-        ConfigError: it is not there, or its classes are not the teacher's.
+        ConfigError: the set does not exist or cannot be read, or it has another number of classes.
     """
     if spec in ("digits", "digits:train"):
         found, classes = _digits(spec), 10
@@ -60,19 +60,25 @@ def open_labelled(spec: str, num_classes: int) -> LabelledSet:
     elif Path(spec).is_file():
         return LabelledSet(name=spec, count=None, read=lambda: _tar_samples(spec))
     else:
-        raise ConfigError(f"{spec}: no such folder or tar of images (or say digits, or torchvision:CIFAR10:ROOT)")
+        raise ConfigError(
+            f"{spec}: no such folder or tar of images; the other choices are digits and torchvision:CIFAR10:ROOT"
+        )
     if classes is not None and classes != num_classes:
-        raise ConfigError(f"{spec} has {classes} classes and the teacher {num_classes}")
+        raise ConfigError(
+            f"{spec} has {classes} classes and the teacher {num_classes}; use images of the teacher's classes"
+        )
     return found
 
 
 def labelled_batches(
     images: LabelledSet, preprocessing: Preprocessing, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """uint8 (N, C, H, W), fitted to the network's image size, and labels (N,); the last batch may be smaller.
+    """Read a set in batches: images uint8 (N, C, H, W) of the network's size, and labels int64 (N,).
+
+    The last batch may be smaller.
 
     Raises:
-        ConfigError: there are no images.
+        ConfigError: the set has no images, or a file of it cannot be read.
     """
     pixels: list[Tensor] = []
     labels: list[int] = []
@@ -85,16 +91,16 @@ def labelled_batches(
             yield torch.stack(pixels), torch.tensor(labels)
             pixels, labels = [], []
     if empty:
-        raise ConfigError(f"{images.name} holds no images")
+        raise ConfigError(f"{images.name} has no images; pass a set that has some")
     if pixels:
         yield torch.stack(pixels), torch.tensor(labels)
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:
-    """Centre crop of the resized image, as the field evaluates; an image of the right size is left alone."""
+    """Resize and crop the centre, as is usual in evaluation. An image of the right size stays as it is."""
     if image.size == (size, size):
         return image
-    scale = size / CROP_SHARE / min(image.size) if size > 64 else size / min(image.size)
+    scale = size / CROP_SHARE / min(image.size) if size > NO_CROP_UP_TO else size / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return image.crop((left, top, left + size, top + size))
@@ -110,7 +116,7 @@ def _digits(spec: str) -> LabelledSet:
 
 
 def load_digits(*, test: bool) -> tuple[Tensor, Tensor]:
-    """scikit-learn's handwritten digits: uint8 (N, 8, 8) and labels (N,); 1,347 to train with, 450 to test.
+    """scikit-learn's handwritten digits: uint8 (N, 8, 8) and labels (N,). 1,347 are for training and 450 for tests.
 
     Raises:
         ConfigError: scikit-learn is not installed.
@@ -137,11 +143,11 @@ def _torchvision(spec: str) -> tuple[LabelledSet, int | None]:
             dataset = dataset_class(root, **split)
             break
         except (TypeError, ValueError):
-            continue  # this data set names its test part another way
+            continue  # this data set has another argument for its test part
         except (RuntimeError, FileNotFoundError) as error:
             raise ConfigError(f"{spec}: {one_line(error)}") from error
     else:
-        raise ConfigError(f"{spec}: torchvision's {name} has no test or val part that can be named")
+        raise ConfigError(f"{spec}: torchvision's {name} has no test or val part; use another data set")
     classes = getattr(dataset, "classes", None)
     found = LabelledSet(name=spec, count=len(dataset), read=lambda: (dataset[i] for i in range(len(dataset))))
     return found, len(classes) if classes else None
@@ -153,13 +159,16 @@ def _image_folder(spec: str) -> tuple[LabelledSet, int]:
     try:
         dataset = ImageFolder(spec)
     except FileNotFoundError as error:
-        raise ConfigError(f"{spec} is no ImageFolder: it needs one folder of images for each class") from error
+        raise ConfigError(f"{spec} is not an ImageFolder: it needs one folder of images for each class") from error
     found = LabelledSet(name=spec, count=len(dataset), read=lambda: (dataset[i] for i in range(len(dataset))))
     return found, len(dataset.classes)
 
 
 def _tar_samples(path: str) -> Iterator[tuple[Image.Image, int]]:
-    """Samples of a WebDataset tar, compressed or not: members of one key, the part up to the first dot, in a row."""
+    """Read the samples of a WebDataset tar, compressed or not.
+
+    The members of a sample follow one another and have the same key: their name up to the first dot.
+    """
     try:
         with tarfile.open(path, "r|*") as tar:
             files = ((member.name, tar.extractfile(member)) for member in tar if member.isfile())
@@ -168,7 +177,7 @@ def _tar_samples(path: str) -> Iterator[tuple[Image.Image, int]]:
                 sample = {suffix: data for _, suffix, data in group}
                 image = next((sample[suffix] for suffix in ("png", "jpg", "jpeg") if suffix in sample), None)
                 if image is None or "cls" not in sample:
-                    raise ConfigError(f"{path}: sample {key} lacks its image (png, jpg) or its cls")
+                    raise ConfigError(f"{path}: sample {key} has no image (png or jpg) or no label (cls)")
                 yield Image.open(io.BytesIO(image)), int(sample["cls"])
     except ConfigError:
         raise

@@ -1,4 +1,4 @@
-"""What a network costs: convolution filters, parameters, multiply-adds and measured latency."""
+"""Cost of a network: convolution filters, parameters, multiply-adds and measured latency."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-WARM_UP_ROUNDS = 3  # lets cuDNN choose its kernels, and caches and clocks settle
+WARM_UP_ROUNDS = 3  # not timed: cuDNN chooses its kernels, caches fill, and clock rates settle
 
 
 def num_filters(network: nn.Module) -> int:
-    """Output channels of all 2-d convolutions together: what a pruning ratio is a share of."""
+    """Number of output channels of all 2-d convolutions together. A pruning ratio is a share of this number."""
     return sum(module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d))
 
 
 def num_parameters(network: nn.Module) -> int:
-    """Elements of all parameters; BatchNorm's running statistics are not among them."""
+    """Number of elements of all parameters, without BatchNorm's running statistics."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 @torch.no_grad()
 def count_macs(network: nn.Module, example_NCHW: Tensor) -> int:
-    """Multiply-adds of one forward of the given batch in convolutions and matrix products; pass one image.
+    """Multiply-adds of one forward pass in convolutions and matrix products, for the whole batch: pass one image.
 
-    torch counts a multiply-add as two operations; this is half of its figure. Puts the network in eval mode.
+    torch counts a multiply-add as two operations, so this is half of its figure. Puts the network in eval mode.
     """
     network.eval()
     with FlopCounterMode(display=False) as counter:
@@ -36,14 +36,14 @@ def count_macs(network: nn.Module, example_NCHW: Tensor) -> int:
 
 @torch.no_grad()
 def paired_latency_ms(networks: Sequence[nn.Module], example_NCHW: Tensor, *, rounds: int = 30) -> list[float]:
-    """Median milliseconds of one forward of the given batch, for each network.
+    """Median milliseconds of one forward pass of the given batch, for each network.
 
-    The networks take turns, round by round, so that a machine that slows down or has other work to do is as unfair
-    to one as to the other: compare figures of one call. Puts the networks in eval mode.
+    The networks take turns in every round. So a machine that slows down or has other work affects all of them alike.
+    Compare only figures of the same call. Puts the networks in eval mode.
 
     Args:
         networks: all on the example's device.
-        rounds: forwards of each network that are timed, 1 or more, after a few that are not.
+        rounds: number of timed forward passes of each network, 1 or more; a few that are not timed come before them.
     """
     for network in networks:
         network.eval()
@@ -52,15 +52,15 @@ def paired_latency_ms(networks: Sequence[nn.Module], example_NCHW: Tensor, *, ro
 
 
 def paired_seconds(calls: Sequence[Callable[[], object]], *, device: torch.device, rounds: int) -> list[float]:
-    """Median seconds of each call; see :func:`paired_rounds`."""
+    """Median seconds of each call, measured by :func:`paired_rounds`."""
     return paired_rounds(calls, device=device, rounds=rounds).quantile(0.5, dim=0).tolist()
 
 
 def paired_rounds(calls: Sequence[Callable[[], object]], *, device: torch.device, rounds: int) -> Tensor:
-    """Seconds of each call in each round, in turns, float64 (rounds, calls); see :func:`paired_latency_ms`.
+    """Seconds of each call in each round, float64 (rounds, calls). The calls take turns: see :func:`paired_latency_ms`.
 
     Args:
-        device: waited for before and after each call.
+        device: where the calls compute; it is synchronised before and after each call.
     """
     times = torch.empty(rounds, len(calls), dtype=torch.float64)
     for round_index in range(-WARM_UP_ROUNDS, rounds):

@@ -1,4 +1,4 @@
-"""What a network makes of images: its BatchNorm layers' input, the features before its classifier, its logits."""
+"""Features of a network for a set of images: input of its last linear layer, logits, and BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def batchnorm_layers(network: nn.Module) -> list[_BatchNorm]:
-    """The BatchNorm layers that keep running statistics, in the order of definition (timm's subclasses too)."""
+    """The BatchNorm layers that have running statistics, in the order of definition (timm's subclasses included)."""
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     return [layer for layer in layers if layer.running_mean is not None and layer.running_var is not None]
 
 
 def classifier(network: nn.Module) -> nn.Linear | None:
-    """The last linear layer, whose input are the features of an image; None if there is none."""
+    """The last linear layer, whose input is the feature vector of an image; None if the network has no linear layer."""
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     return linear[-1] if linear else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """features: what the classifier, the last linear layer, gets, (N, D); without one, the logits. logits: (N, K).
-    statistics_distance: R_feature of all the images together, 0 or more; None of a network without BatchNorm, or
-    where nobody asked.
+    """What a network computes for N images. Both tensors are float32 and on the CPU.
 
-    Both tensors are float32 and on the CPU.
+    Attributes:
+        features: input of the last linear layer, (N, D); the logits if the network has no linear layer.
+        logits: (N, K).
+        statistics_distance: R_feature over all images together, 0 or more; None if the network has no BatchNorm, or if
+            it was not measured.
     """
 
     features: Tensor
@@ -36,14 +38,15 @@ class Features:
 
 
 class FeatureCollector:
-    """Shows a network a set of images, batch by batch, and keeps what it saw. A context: on leaving, the hooks go.
+    """Runs a network on a set of images, batch by batch, and collects the results. A context manager, which removes its
+    hooks from the network at the end.
 
     R_feature is the sum over layers of ``||mean - running_mean||_2 + ||var - running_var||_2`` (Yin et al. 2020, eq.
-    4), its moments taken over all images: batches may differ from one another where the set does not.
+    4). Mean and variance are taken over all images, because single batches can differ where the whole set does not.
 
     Args:
         network: in eval mode.
-        statistics: measure R_feature, which is half of the work of a large network.
+        statistics: whether to measure R_feature, which takes half of the time for a large network.
     """
 
     def __init__(self, network: nn.Module, *, statistics: bool = True) -> None:
@@ -55,7 +58,7 @@ class FeatureCollector:
         self._hooks = [layer.register_forward_pre_hook(m) for layer, m in zip(layers, self._moments, strict=True)]
         last = classifier(network)
         if last is not None:
-            self._hooks.append(last.register_forward_pre_hook(self._keep))
+            self._hooks.append(last.register_forward_pre_hook(self._collect))
 
     def __enter__(self) -> FeatureCollector:
         return self
@@ -65,11 +68,12 @@ class FeatureCollector:
             hook.remove()
 
     @torch.no_grad()
-    def show(self, x_NCHW: Tensor) -> None:
-        """One batch, normalised, on the network's device."""
+    def add(self, x_NCHW: Tensor) -> None:
+        """Run the network on one more batch: normalised images on the network's device."""
         self._logits.append(self.network(x_NCHW).float().cpu())
 
-    def seen(self) -> Features:
+    def features(self) -> Features:
+        """The features of all images that were added, in their order."""
         logits_NK = torch.cat(self._logits)
         return Features(
             features=torch.cat(self._features) if self._features else logits_NK,
@@ -77,12 +81,12 @@ class FeatureCollector:
             statistics_distance=sum(m.distance() for m in self._moments) if self._moments else None,
         )
 
-    def _keep(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _collect(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._features.append(inputs[0].flatten(1).float().cpu())
 
 
 class _Moments:
-    """A hook that adds up a BatchNorm layer's input, about the running mean."""
+    """A hook that sums up the first two moments of a BatchNorm layer's input about its running mean."""
 
     def __init__(self, layer: _BatchNorm) -> None:
         assert layer.running_mean is not None
@@ -92,13 +96,15 @@ class _Moments:
 
     def __call__(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0]
-        # An image's sums in the network's own format: quick, and exact enough near zero. All images' in float64.
-        off_NCM = (x.flatten(2) if x.ndim > 2 else x[:, :, None]) - self.mean_C.to(x.dtype)[:, None]
-        self.sum_C += off_NCM.sum(2).double().sum(0)
-        self.squares_C += (off_NCM * off_NCM).sum(2).double().sum(0)
-        self.count += off_NCM.shape[0] * off_NCM.shape[2]
+        # Sums within an image use the network's own number format: it is fast, and precise enough near zero. Sums over
+        # images use float64.
+        centred_NCM = (x.flatten(2) if x.ndim > 2 else x[:, :, None]) - self.mean_C.to(x.dtype)[:, None]
+        self.sum_C += centred_NCM.sum(2).double().sum(0)
+        self.squares_C += (centred_NCM * centred_NCM).sum(2).double().sum(0)
+        self.count += centred_NCM.shape[0] * centred_NCM.shape[2]
 
     def distance(self) -> float:
-        off_C = self.sum_C / self.count
-        var_C = self.squares_C / self.count - off_C * off_C
-        return float(torch.linalg.vector_norm(off_C) + torch.linalg.vector_norm(var_C - self.var_C))
+        """This layer's term of R_feature."""
+        shift_C = self.sum_C / self.count  # mean - running_mean
+        var_C = self.squares_C / self.count - shift_C * shift_C
+        return float(torch.linalg.vector_norm(shift_C) + torch.linalg.vector_norm(var_C - self.var_C))

@@ -1,7 +1,7 @@
-"""The network architectures that are our own, for small images; torchvision and timm have the others.
+"""The project's own network architectures, for small images. torchvision and timm have the others.
 
-Parameter names of the CIFAR ResNets are those of He et al.'s network as its many reimplementations write it
-(conv1, bn1, layer{1,2,3}.{i}.{conv1,bn1,conv2,bn2}, linear), so that their checkpoints load as they are.
+The parameter names of the CIFAR ResNets are those that most reimplementations of He et al.'s network use
+(conv1, bn1, layer{1,2,3}.{i}.{conv1,bn1,conv2,bn2}, linear). So their checkpoints load without changes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 def he_initialize(network: nn.Module) -> None:
-    """New convolutions by He et al. 2015. torch's own are 2.4 times smaller, and smaller ones take larger steps.
+    """Initialise the convolutions after He et al. 2015. torch's own initial weights are 2.4 times smaller.
 
-    Ahead of a BatchNorm a weight's size changes nothing but its own gradient, which grows as the weight shrinks.
+    The scale of a weight before a BatchNorm changes nothing but its gradient, which grows as the weight shrinks. So
+    training takes larger relative steps from smaller weights.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -32,10 +33,10 @@ def he_initialize(network: nn.Module) -> None:
 
 
 class PadShortcut(nn.Module):
-    """He et al.'s option A: every other pixel, and zeros for the channels that are new.
+    """He et al.'s option A: take every ``stride``-th pixel, and fill the additional channels with zeros.
 
-    Which input channel feeds which output channel is a table, ``source`` (C_out, whole numbers, -1 for zeros), so
-    that input and output channels can be pruned independently.
+    ``source`` (C_out, integers) is the input channel of each output channel, or -1 for zeros. So input and output
+    channels can be pruned independently.
     """
 
     source: Tensor
@@ -55,7 +56,7 @@ class PadShortcut(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """conv-bn-relu-conv-bn plus shortcut (He et al. 2016, figure 5 left)."""
+    """Residual block: conv-bn-relu-conv-bn plus shortcut, then relu (He et al. 2016, figure 5 left)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, *, projection: bool) -> None:
         super().__init__()
@@ -77,13 +78,14 @@ class BasicBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A residual network for small images: a 3x3 stem without pooling, then stages that halve the resolution.
+    """A residual network for small images: a 3x3 stem without pooling, then stages. Each stage but the first halves the
+    resolution.
 
     Args:
-        blocks: residual blocks of each stage.
-        widths: channels of each stage.
-        projection: 1x1 convolution shortcuts (option B) in place of padding (option A).
-        in_channels: 1 for grey images, 3 for colour.
+        blocks: number of residual blocks of each stage.
+        widths: number of channels of each stage.
+        projection: use 1x1 convolutions as shortcuts (option B) instead of padding (option A).
+        in_channels: 1 for grey images, 3 for colour images.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class SmallResNet(nn.Module):
 
 
 class SmallVGG(nn.Module):
-    """VGG-11 with BatchNorm for 32 px images: five halvings leave one pixel, then one linear layer."""
+    """VGG-11 with BatchNorm for 32 px images: five pooling layers leave one pixel, then comes one linear layer."""
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -142,7 +144,7 @@ def _resnet(blocks: tuple[int, ...], widths: tuple[int, ...], *, projection: boo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """One of our own networks: its builder and the input it was made for (mean and std of the pixel range 0..1)."""
+    """One of the project's own networks: its builder and its default input (mean and std in the pixel range 0..1)."""
 
     build: Callable[..., nn.Module]
     image_size: int
@@ -151,7 +153,7 @@ class Network:
 
 
 def _digits(widths: tuple[int, ...]) -> Network:
-    # Mean and deviation of the training part of scikit-learn's digits.
+    # Mean and standard deviation of the training part of scikit-learn's digits.
     return Network(build=_resnet((1, 1), widths, projection=True), image_size=8, mean=(0.305,), std=(0.376,))
 
 
@@ -162,7 +164,7 @@ def _cifar(build: Callable[..., nn.Module]) -> Network:
 NETWORKS: dict[str, Network] = {
     "digits_cnn": _digits((24, 48)),
     "digits_cnn_small": _digits((12, 24)),
-    # depth = 6n + 2
+    # depth = 6 n + 2
     **{f"cifar_resnet{6 * n + 2}": _cifar(_resnet((n,) * 3, (16, 32, 64), projection=False)) for n in (3, 5, 7, 9, 18)},
     "cifar_resnet18": _cifar(_resnet((2, 2, 2, 2), (64, 128, 256, 512), projection=True)),
     "cifar_resnet34": _cifar(_resnet((3, 4, 6, 3), (64, 128, 256, 512), projection=True)),

@@ -1,4 +1,4 @@
-"""A batch of samples, and what a loader of batches does."""
+"""A batch of samples, and the interface of a loader."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from torch import Tensor
 
 from ..core.launch import Rows
 
-SHUFFLE_BUFFER = 4096  # encoded samples held back by the streaming shuffle; several shards of a usual size
+SHUFFLE_BUFFER = 4096  # encoded samples in the buffer of the streaming shuffle; several shards of the usual size
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """images: uint8 (N, C, H, W); logits: float32 (N, K), the stored ones; targets: int64 (N,); rows: which."""
+    """This process's rows of a batch.
+
+    Attributes:
+        images: uint8 (N, C, H, W), as decoded.
+        logits: float32 (N, K), as stored.
+        targets: int64 (N,).
+        rows: which rows of the whole batch these are.
+    """
 
     images: Tensor
     logits: Tensor
@@ -27,16 +34,16 @@ class Batch:
 
 
 class Loader(Protocol):
-    """One pass over all batches each time it is iterated; the last may be smaller. Of each, this process's rows."""
+    """Each iteration is one epoch: all batches, this process's rows of each. The last batch may be smaller."""
 
     def __iter__(self) -> Iterator[Batch]: ...
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Number of batches per epoch."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What :meth:`load_state_dict` needs to shuffle the next epochs as this loader would have, at any place."""
+        """The state that lets :meth:`load_state_dict` shuffle the next epochs as this loader would, in any process."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...

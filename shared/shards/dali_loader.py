@@ -1,4 +1,4 @@
-"""Batches read and decoded by NVIDIA DALI."""
+"""A loader that reads and decodes with NVIDIA DALI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from .folder import ShardFolder
 
 
 class DaliLoader:
-    """DALI's pipeline: reading, decoding and batching in its own threads, on the CPU or with JPEG on the GPU."""
+    """Reads, decodes and batches in DALI's own threads, on the CPU. With CUDA, JPEG is decoded on the GPU.
+
+    If several processes share the batches, each decodes its own rows only (``selective``).
+    """
 
     def __init__(
         self,
@@ -56,13 +59,13 @@ class DaliLoader:
         return {"dali": self.iterator.checkpoints(), "selective": self.selective}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        # DALI takes a checkpoint only into the pipeline that made it. Either gives every process its rows; the other
-        # than its own costs it some speed.
+        # DALI restores a checkpoint only in a pipeline of the same form, selective or not. Both forms give a process
+        # the right rows; a form that does not match the number of processes costs some speed.
         self.selective = state["selective"]
         self.iterator = self._build(checkpoint=state["dali"][0])
 
     def _build(self, checkpoint: bytes | None) -> Any:
-        # DALI makes its operators at run time, so a type checker knows none of them.
+        # DALI creates its operators at run time, so type checkers do not know them.
         dali: Any = importlib.import_module("nvidia.dali")
         plugin: Any = importlib.import_module("nvidia.dali.plugin.pytorch")
         fn: Any = importlib.import_module("nvidia.dali.fn")
@@ -71,7 +74,7 @@ class DaliLoader:
         where = "gpu" if on_gpu else "cpu"
         teacher = self.folder.manifest.teacher
         channels, size = len(teacher["mean"]), teacher["image_size"]
-        own = self._own_positions()
+        is_own = self._own_positions()
 
         def image_NCHW(encoded: Any) -> Any:
             kind = types.GRAY if channels == 1 else types.RGB
@@ -94,13 +97,13 @@ class DaliLoader:
                 missing_component_behavior="error",
                 random_shuffle=self.shuffle,
                 initial_fill=SHUFFLE_BUFFER,
-                # Without padding, epochs after the first wrap around and miss samples; PARTIAL cuts the padding off.
+                # Without padding, epochs after the first wrap around and miss samples. PARTIAL removes the padding.
                 pad_last_batch=True,
                 name="shards",
             )
             if self.selective:
-                mine = fn.external_source(source=lambda _: own, batch=True, dtype=types.BOOL, ndim=0)
-                if mine:  # DALI's own: one way for some samples of a batch, another for the others
+                own = fn.external_source(source=lambda _: is_own, batch=True, dtype=types.BOOL, ndim=0)
+                if own:  # a DALI conditional: it decides for each sample of the batch
                     pixels = image_NCHW(image)
                 else:
                     pixels = fn.zeros(shape=[channels, size, size], dtype=types.UINT8, layout="CHW", device=where)
@@ -118,8 +121,11 @@ class DaliLoader:
         )
 
     def _own_positions(self) -> np.ndarray:
-        """Which positions of a batch this process decodes, in any of the epoch's batches."""
-        own = np.zeros(self.batch_size, dtype=bool)
+        """Whether this process decodes a position of a batch, bool (batch_size,).
+
+        The same for every batch: the positions of its rows in a full batch, and in the smaller last one.
+        """
+        is_own = np.zeros(self.batch_size, dtype=bool)
         for total in {self.batch_size, self.folder.num_samples % self.batch_size}:
-            own[Rows.of(total, self.place).take(range(total))] = True
-        return own
+            is_own[Rows.of(total, self.place).take(range(total))] = True
+        return is_own

@@ -1,11 +1,11 @@
-"""The shard folder on disk, opened for reading.
+"""A shard folder on disk, opened for reading.
 
 manifest.json   see :mod:`.manifest`
-000000.tar      of each sample 00000000.png|jpg, .logits.npy (float16, K), .target.npy (int64), .cls (text)
-000000.idx      DALI's index (v1.2): where each member lies in the tar
-000000.json     the commit mark, written last: a shard without one is not there
-_info.json      what timm reads
-score.json      how good the images are, if somebody asked (see :mod:`.quality`)
+000000.tar      for each sample 00000000.png|jpg, .logits.npy (float16, K), .target.npy (int64), .cls (text)
+000000.idx      DALI's index (v1.2): the position of each member in the tar
+000000.json     the commit record, written last: without it, the shard does not count
+_info.json      an index for timm
+score.json      the score of the images, if it was measured (see :mod:`.quality`)
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ import numpy as np
 from ..core.config import fingerprint
 from ..core.errors import ConfigError, DreamError
 from .manifest import Manifest, load_manifest
-from .records import CommitRecord, read_records, shard_path
+from .records import COMMIT, CommitRecord, read_records, shard_path
 from .writer import Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardFolder:
-    """A folder with at least one whole shard, its tars checked for presence and size against the commit marks."""
+    """A folder with at least one complete shard. Presence and size of its tars were checked.
+
+    Attributes:
+        records: number -> commit record of each complete shard, in the folder's order.
+    """
 
     path: Path
     manifest: Manifest
@@ -35,54 +39,60 @@ class ShardFolder:
 
     @classmethod
     def open(cls, path: Path, *, rounds: int | None = None) -> ShardFolder:
-        """Open for reading.
+        """Open a shard folder for reading.
 
         Args:
-            rounds: read the first so many alone; None reads all.
+            rounds: read only this many rounds, from the first; None reads all.
 
         Raises:
-            ConfigError: the folder is missing, is no shard folder, or has no whole shard or not so many rounds yet.
-            DreamError: a tar is missing or has another size than when it was written.
+            ConfigError: the folder is missing, is not a shard folder, has no complete shard, or has fewer rounds.
+            DreamError: a tar is missing, or its size is not the one in its commit record.
         """
         manifest = load_manifest(path)
         if rounds is not None:
             if rounds > len(manifest.rounds):
-                raise ConfigError(f"--rounds {rounds}: {path} has {len(manifest.rounds)}")
+                raise ConfigError(f"--rounds {rounds} is more than {path} has: use at most {len(manifest.rounds)}")
             manifest = replace(manifest, rounds=manifest.rounds[:rounds])
         records = read_records(path, manifest.shards())
         if not records:
-            raise ConfigError(f"{path} has no finished shard yet: run di-invert again to go on")
+            raise ConfigError(f"{path} has no complete shard yet: run the same di-invert again to go on")
         for number, record in records.items():
             if problem := size_problem(path, number, record):
-                raise DreamError(
-                    f"{problem}; delete {shard_path(path, number, 'json')} and run di-invert again to make it anew"
-                )
+                record_path = shard_path(path, number, COMMIT)
+                raise DreamError(f"{problem}; delete {record_path} and run di-invert again to make the shard again")
         return cls(path=path, manifest=manifest, records=records)
 
     @property
     def num_samples(self) -> int:
+        """Number of images in the complete shards."""
         return sum(record.count for record in self.records.values())
 
     def num_batches(self, size: int) -> int:
-        """Of so many samples each; the last may be smaller."""
+        """Number of batches of ``size`` samples; the last may be smaller."""
         return -(-self.num_samples // size)
 
     @property
     def identity(self) -> str:
-        """sha256 of what is in the folder: the teacher, the rounds, and which of their shards are whole."""
+        """sha256 of the folder's content: the teacher, the rounds, and which of their shards are complete."""
         rounds = [item.fingerprint for item in self.manifest.rounds]
         return fingerprint([self.manifest.teacher["sha256"], rounds, list(self.records)])
 
     @property
+    def agreement(self) -> float:
+        """Share of images, 0 to 1, that the teacher assigns to their target."""
+        return sum(record.agreement * record.count for record in self.records.values()) / self.num_samples
+
+    @property
     def num_planned(self) -> int:
+        """Number of images in all shards of all rounds, complete or not."""
         return sum(plan.count for plan in self.manifest.shards())
 
     def files(self, suffix: str) -> list[str]:
-        """Paths of the whole shards' ``tar`` or ``idx`` files, in order."""
+        """Paths of the complete shards' ``tar`` or ``idx`` files, in the folder's order."""
         return [str(shard_path(self.path, number, suffix)) for number in self.records]
 
     def samples(self, number: int) -> Iterator[Sample]:
-        """The samples of one shard, in order, as stored."""
+        """The samples of one shard as stored, in their order."""
         with tarfile.open(shard_path(self.path, number, "tar")) as tar:
             members = iter(tar)
             for image, logits, target, _text in zip(members, members, members, members, strict=True):
@@ -100,9 +110,10 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def size_problem(folder: Path, number: int, record: CommitRecord) -> str | None:
+    """What is wrong with the presence or the size of a shard's tar, in one sentence; None if nothing is."""
     tar = shard_path(folder, number, "tar")
     if not tar.is_file():
         return f"{tar} is missing"
     if tar.stat().st_size != record.bytes:
-        return f"{tar} is {tar.stat().st_size} bytes long and was {record.bytes} when it was written"
+        return f"{tar} is {tar.stat().st_size} bytes long, but was {record.bytes} when it was written"
     return None

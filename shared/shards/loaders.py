@@ -1,9 +1,10 @@
-"""Batches out of a shard folder: NVIDIA DALI where it is installed, webdataset elsewhere, the same samples from both.
+"""The choice of a loader for a shard folder: NVIDIA DALI if it is installed, else webdataset.
 
-A loader gives decoded, unaugmented uint8 images; augmentation is the trainer's, on the training device, so it is the
-same whatever the loader. Both shuffle anew each epoch and can be put back to the start of any epoch.
+Both loaders give the same samples: decoded uint8 images without augmentation. The trainer augments them on the
+training device, so augmentation does not depend on the loader. Both shuffle differently in each epoch, and both can be
+set back to the start of any epoch.
 
-Several processes share each batch: all see the same samples in the same order, and decode their own rows of it.
+Several processes share each batch: all read the same samples in the same order, and each decodes its own rows.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from typing import Any
 
 import torch
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, nearest
 from ..core.launch import Place
 from .batches import Loader
 from .dali_loader import DaliLoader
 from .folder import ShardFolder
 from .webdataset_loader import WebDatasetLoader
 
-ALONE = Place()
+LOADERS = ("auto", "dali", "webdataset")
+ALONE = Place()  # a single process
 
 
 def make_loader(
@@ -34,17 +36,17 @@ def make_loader(
     threads: int = 2,
     place: Place = ALONE,
 ) -> Loader:
-    """A loader over a shard folder.
+    """Make a loader for a shard folder.
 
     Args:
         kind: ``dali``, ``webdataset``, or ``auto`` for DALI if it is installed.
-        batch_size: of all processes together.
-        device: where batches are put; with CUDA, DALI decodes JPEG there.
+        batch_size: samples of a batch, of all processes together.
+        device: where the batches go; with CUDA, DALI decodes JPEG there.
         threads: CPU threads of DALI.
-        place: this process's, among those that share each batch.
+        place: the place of this process among those that share each batch.
 
     Raises:
-        ConfigError: ``dali`` was asked for and is not installed.
+        ConfigError: there is no loader ``kind``, or DALI is requested and not installed.
     """
     common: dict[str, Any] = {
         "batch_size": batch_size,
@@ -59,11 +61,13 @@ def make_loader(
 
 
 def resolve_loader(kind: str) -> str:
-    """``auto`` is ``dali`` if it is installed, else ``webdataset``.
+    """``dali`` or ``webdataset``, as named. ``auto`` is ``dali`` if it is installed, else ``webdataset``.
 
     Raises:
-        ConfigError: ``dali`` was asked for and is not installed.
+        ConfigError: there is no loader ``kind``, or DALI is requested and not installed.
     """
+    if kind not in LOADERS:
+        raise ConfigError(f"there is no loader {kind!r}: use {', '.join(LOADERS)}{nearest(kind, LOADERS)}")
     if kind == "auto":
         return "dali" if dali_is_installed() else "webdataset"
     if kind == "dali" and not dali_is_installed():
@@ -75,7 +79,7 @@ def resolve_loader(kind: str) -> str:
 
 
 def dali_is_installed() -> bool:
-    """Whether DALI really imports: the project called plain ``nvidia-dali`` is an empty decoy."""
+    """Whether DALI can be imported. The package that is called plain ``nvidia-dali`` is an empty decoy."""
     try:
         importlib.import_module("nvidia.dali.fn")
     except ImportError:

@@ -1,8 +1,8 @@
-"""Locks on the shards of a folder: single bytes of one empty file, byte N for shard N.
+"""Locks on the shards of a folder: POSIX locks on single bytes of one empty file, byte N for shard N.
 
-The kernel, or the server of a shared file system, frees a lock when its process dies, however it dies. So no lock goes
-stale, and there is no heartbeat and no clock. Where a file system has no locks, every lock is granted: two workers may
-then make the same shard, which wastes time and nothing else, since both write the same bytes, each file whole or not.
+The kernel, or the server of a shared file system, frees a lock when its process ends in any way. So no lock becomes
+stale, and neither heartbeats nor clocks are needed. On a file system without locks, every lock is granted. Then two
+workers may make the same shard, which costs time but does no harm: both write the same bytes, each file atomically.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ except ImportError:  # Windows
     fcntl = None
 
 LOCKS = ".locks"
-_FOLDER = 2**40  # the byte that stands for manifest.json and _info.json
-_HELD = (errno.EACCES, errno.EAGAIN)  # how POSIX says that another process has the lock
+_FOLDER = 2**40  # the byte of the folder itself: manifest.json and _info.json
+_HELD = (errno.EACCES, errno.EAGAIN)  # the POSIX errors for a lock that another process holds
 
 
 class ShardLocks:
-    """The locks of one folder. Within one process they do not exclude one another.
+    """The locks of one folder. They exclude other processes, but not other users in the same process.
 
-    Closing unlocks everything, and so does closing *any other* ShardLocks of the same folder in the same process (POSIX
-    locks work so). Therefore a process has one at a time.
+    A context manager, which unlocks everything at its end. Closing *any other* ShardLocks of the same folder in the
+    same process does so too, because POSIX locks belong to the process. So use only one at a time in a process.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the lock file cannot be opened for writing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,15 +46,16 @@ class ShardLocks:
         os.close(self._file)
 
     def try_lock(self, number: int) -> bool:
-        """Lock a shard; False if another process has it locked."""
+        """Lock a shard. Return False if another process holds its lock."""
         return self._lock(number, 1)
 
     def unlock(self, number: int) -> None:
+        """Unlock a shard."""
         self._unlock(number, 1)
 
     @contextlib.contextmanager
     def folder(self) -> Iterator[None]:
-        """The lock of the folder, waited for: hold it to read and then write the manifest."""
+        """A context that holds the folder's lock, and waits for it first: for reading and then writing the manifest."""
         self._lock(_FOLDER, 1, wait=True)
         try:
             yield
@@ -62,7 +63,7 @@ class ShardLocks:
             self._unlock(_FOLDER, 1)
 
     def all_free(self) -> bool:
-        """Whether no other process has any shard locked."""
+        """Whether no other process holds the lock of any shard."""
         free = self._lock(0, _FOLDER)
         if free:
             self._unlock(0, _FOLDER)
@@ -73,7 +74,7 @@ class ShardLocks:
             try:
                 fcntl.lockf(self._file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
             except OSError as error:
-                return error.errno not in _HELD  # any other error means a file system without locks
+                return error.errno not in _HELD  # any other error: the file system has no locks
         return True
 
     def _unlock(self, start: int, length: int) -> None:

@@ -1,7 +1,7 @@
-"""How far a run is, on however many machines, read from the marks in its folder and from nothing else.
+"""The progress of a run on any number of machines, read from the commit and failure records in its folder alone.
 
-A look is one listing of the folder, and the text of those marks that came since the look before. Nothing is written, so
-a run can be watched from wherever its folder can be read.
+Each query lists the folder once and reads the records that are new since the query before. It writes nothing, so a run
+can be monitored from any machine that can read the folder.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from ..core.errors import ConfigError
 from .manifest import MANIFEST, Manifest, load_manifest
 from .records import COMMIT, FAILED, PARTS, ShardFailure, read_failures, read_record, shard_path
 
-RECENT = 5  # a worker's rate is that of so many of its last shards
-LATE = 3  # a worker is taken to have stopped after so many times its longest shard without another
-PATIENCE = 60.0  # seconds, but never before: clocks differ, and file servers' listings are old by as much
+RECENT = 5  # a worker's rate is the mean over its last RECENT shards
+LATE = 3  # a worker counts as stopped when its last shard is older than LATE times its longest shard took
+PATIENCE = 60.0  # seconds before any worker counts as stopped: clocks differ, and listings of file servers may be old
 
 State = Literal["no_folder", "no_manifest", "idle", "working", "done"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """What a worker has left in the folder.
+    """What is known of a worker from its commit records.
 
     Attributes:
-        worker: host and process.
-        shards, images: whole ones that it made.
-        images_per_second: over its last few shards.
-        seconds_since_last: age of its last mark.
-        at_work: whether that is no longer ago than it may be; see :data:`LATE`.
+        worker: host and process id.
+        shards, images: how many complete shards it made, and their images.
+        images_per_second: over its last few shards (:data:`RECENT`).
+        seconds_since_last: age of its last commit record.
+        at_work: whether it probably still runs, by the age of its last commit record (:data:`LATE`).
     """
 
     worker: str
@@ -47,16 +47,19 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """A run as it is at one moment; all rounds of its folder count.
+    """The status of a run at one moment. It covers all rounds of the folder.
 
     Attributes:
-        state: ``no_folder`` and ``no_manifest`` yet, ``idle`` (nobody at work), ``working``, or ``done``.
-        teacher: its name, empty as long as there is no manifest.
-        images_per_second: of those at work, together.
-        seconds_left: at that rate, or None if there is none.
-        seconds_since_last: age of the newest mark, or None if there is none.
-        workers: those at work by name, then the others, last seen first.
-        failures: why shards were given up that are still missing, by number.
+        state: ``no_folder`` (there is no folder yet), ``no_manifest`` (it is empty yet), ``idle`` (no worker runs),
+            ``working``, or ``done``.
+        teacher: its name, or empty without a manifest.
+        shards, images: how many are complete.
+        shards_planned, images_planned: how many there will be.
+        images_per_second: sum over the running workers.
+        seconds_left: at that rate; None if no worker runs.
+        seconds_since_last: age of the newest commit record; None if there is none.
+        workers: running workers by name, then the others, the most recent first.
+        failures: shard number -> why the shard failed, for shards that are still missing.
     """
 
     state: State
@@ -73,10 +76,11 @@ class RunStatus:
 
     @property
     def at_work(self) -> int:
+        """Number of running workers."""
         return sum(worker.at_work for worker in self.workers)
 
     def as_mapping(self) -> dict[str, Any]:
-        """Plain values, for ``--json``."""
+        """Plain values for ``--json``."""
         return asdict(self) | {
             "failed": len(self.failures),
             "failures": [{"shard": number, **asdict(failure)} for number, failure in self.failures.items()],
@@ -84,8 +88,9 @@ class RunStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Mark:
-    """What is kept of a commit mark; ``time`` is the file's, by the clock of the machine that holds the folder."""
+class _Commit:
+    """What is kept of a :class:`~.records.CommitRecord`. ``time`` is when its file was written, by the clock of the
+    machine that holds the folder; a record that was replaced has another ``inode``."""
 
     inode: int
     time: float
@@ -95,28 +100,28 @@ class _Mark:
 
 
 class RunMonitor:
-    """Looks at a shard folder again and again, and remembers the marks that it has read.
+    """Reads the status of a run from its shard folder, again and again. It keeps the records that it has read.
 
     Args:
-        clock: this machine's time, in seconds since 1970.
+        clock: returns this machine's time, in seconds since 1970.
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder
         self._clock = clock
-        self._stamp: tuple[int, ...] = ()  # tells whether manifest.json is the one that was read
+        self._stamp: tuple[int, ...] = ()  # identifies the version of manifest.json that was read
         self._manifest: Manifest | None = None
         self._planned: frozenset[int] = frozenset()
-        self._marks: dict[int, _Mark] = {}
-        self._failed: dict[int, int] = {}  # number -> inode of the failure marks that were read
+        self._commits: dict[int, _Commit] = {}
+        self._failed: dict[int, int] = {}  # number -> inode of the failure records that were read
         self._failures: dict[int, ShardFailure] = {}
 
-    def look(self) -> RunStatus:
-        """The run as it is now.
+    def status(self) -> RunStatus:
+        """The status of the run now.
 
         Raises:
-            ConfigError: the path is no folder, or of another schema version.
-            DreamError: the manifest or a mark is damaged.
+            ConfigError: the path is a file, or the folder has another schema version.
+            DreamError: the manifest or a record is damaged.
         """
         try:
             manifest = self._read_manifest()
@@ -124,22 +129,22 @@ class RunMonitor:
         except FileNotFoundError:
             return RunStatus(state="no_folder")
         except NotADirectoryError as error:
-            raise ConfigError(f"{self.folder} is a file, not a folder of shards") from error
+            raise ConfigError(f"{self.folder} is a file; pass the folder of the shards") from error
         if manifest is None:
             return RunStatus(state="no_manifest" if self.folder.is_dir() else "no_folder")
-        self._read_marks(listed)
+        self._read_commits(listed)
         self._read_failures(listed[FAILED])
         return self._summary(manifest)
 
     def _read_manifest(self) -> Manifest | None:
-        """The manifest, read again only if it is another file; what was read of another run's shards is forgotten."""
+        """The manifest, which is read again only if its file changed. Records of an earlier run are then forgotten."""
         try:
             status = (self.folder / MANIFEST).stat()
             stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
             if stamp != self._stamp:
                 manifest = load_manifest(self.folder)
                 if manifest != self._manifest:
-                    self._marks.clear()
+                    self._commits.clear()
                     self._failed.clear()
                     self._planned = frozenset(plan.number for plan in manifest.shards())
                 self._stamp, self._manifest = stamp, manifest
@@ -148,38 +153,38 @@ class RunMonitor:
         except ConfigError:
             if (self.folder / MANIFEST).exists():
                 raise
-            return None  # it was there a moment ago
+            return None  # it was deleted a moment ago
         return self._manifest
 
-    def _read_marks(self, listed: Mapping[str, Mapping[int, int]]) -> None:
-        whole = self._planned.intersection(*(listed[suffix] for suffix in PARTS))
-        for number in self._marks.keys() - whole:
-            del self._marks[number]
-        for number in sorted(whole):
-            # A mark that was replaced is another file. Its inode comes with the listing; its time would have to be
-            # asked for, mark by mark, of a file server.
+    def _read_commits(self, listed: Mapping[str, Mapping[int, int]]) -> None:
+        complete = self._planned.intersection(*(listed[suffix] for suffix in PARTS))
+        for number in self._commits.keys() - complete:
+            del self._commits[number]
+        for number in sorted(complete):
+            # A record that was replaced is another file. Its inode comes with the listing, while its time would need a
+            # request to the file server for each record.
             inode = listed[COMMIT][number]
-            known = self._marks.get(number)
+            known = self._commits.get(number)
             if known is None or known.inode != inode:
-                mark = self._read_mark(number, inode)
-                if mark is not None:
-                    self._marks[number] = mark
+                commit = self._read_commit(number, inode)
+                if commit is not None:
+                    self._commits[number] = commit
 
-    def _read_mark(self, number: int, inode: int) -> _Mark | None:
-        """A commit mark, or None if it is gone again."""
+    def _read_commit(self, number: int, inode: int) -> _Commit | None:
+        """A commit record, or None if it was deleted meanwhile."""
         try:
             modified = shard_path(self.folder, number, COMMIT).stat().st_mtime
             record = read_record(self.folder, number)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESTALE):  # how NFS says that a file was replaced
+            if error.errno not in (errno.ENOENT, errno.ESTALE):  # the error of NFS for a file that was replaced
                 raise
             return None
         if record is None:
             return None
-        return _Mark(inode=inode, time=modified, count=record.count, seconds=record.seconds, worker=record.worker)
+        return _Commit(inode=inode, time=modified, count=record.count, seconds=record.seconds, worker=record.worker)
 
     def _read_failures(self, listed: Mapping[int, int]) -> None:
-        failed = {n: inode for n, inode in listed.items() if n in self._planned and n not in self._marks}
+        failed = {n: inode for n, inode in listed.items() if n in self._planned and n not in self._commits}
         if failed != self._failed:
             assert self._manifest is not None
             plans = [plan for plan in self._manifest.shards() if plan.number in failed]
@@ -187,35 +192,35 @@ class RunMonitor:
             self._failed = failed
 
     def _summary(self, manifest: Manifest) -> RunStatus:
-        marks = self._marks.values()
-        newest = max((mark.time for mark in marks), default=None)
-        # The marks' times are the file server's. If this machine's clock is behind, the newest mark tells better.
+        commits = self._commits.values()
+        newest = max((commit.time for commit in commits), default=None)
+        # The file server's clock sets the times of files. If this machine's clock is behind, the newest is nearer.
         now = max(self._clock(), newest or 0.0)
-        made: dict[str, list[_Mark]] = {}
-        for mark in marks:
-            made.setdefault(mark.worker, []).append(mark)
-        done = len(marks) == len(self._planned)
-        views = [_view(worker, of_worker, now, done=done) for worker, of_worker in made.items()]
-        planned, images = sum(item.images for item in manifest.rounds), sum(mark.count for mark in marks)
-        rate = sum(view.images_per_second for view in views if view.at_work)
-        working = any(view.at_work for view in views)
+        by_worker: dict[str, list[_Commit]] = {}
+        for commit in commits:
+            by_worker.setdefault(commit.worker, []).append(commit)
+        done = len(commits) == len(self._planned)
+        workers = [_worker_status(worker, own, now, done=done) for worker, own in by_worker.items()]
+        planned, images = sum(item.images for item in manifest.rounds), sum(commit.count for commit in commits)
+        rate = sum(worker.images_per_second for worker in workers if worker.at_work)
+        working = any(worker.at_work for worker in workers)
         return RunStatus(
             state="done" if done else "working" if working else "idle",
             teacher=str(manifest.teacher.get("name", "")),
-            shards=len(marks),
+            shards=len(commits),
             shards_planned=len(self._planned),
             images=images,
             images_planned=planned,
             images_per_second=rate,
             seconds_left=0.0 if done else (planned - images) / rate if rate > 0 else None,
             seconds_since_last=None if newest is None else now - newest,
-            workers=tuple(sorted(views, key=_by_presence)),
+            workers=tuple(sorted(workers, key=_running_first)),
             failures=dict(self._failures),
         )
 
 
 def _listing(folder: Path) -> dict[str, dict[int, int]]:
-    """Of each kind of file that a shard has, the shards' numbers and the files' inodes."""
+    """Suffix of a shard's file -> shard number -> inode of that file."""
     found: dict[str, dict[int, int]] = {suffix: {} for suffix in (*PARTS, FAILED)}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -225,18 +230,19 @@ def _listing(folder: Path) -> dict[str, dict[int, int]]:
     return found
 
 
-def _view(worker: str, marks: list[_Mark], now: float, *, done: bool) -> WorkerStatus:
-    recent = sorted(marks, key=lambda mark: mark.time)[-RECENT:]
+def _worker_status(worker: str, commits: list[_Commit], now: float, *, done: bool) -> WorkerStatus:
+    recent = sorted(commits, key=lambda commit: commit.time)[-RECENT:]
+    rate = sum(commit.count for commit in recent) / max(sum(commit.seconds for commit in recent), 1e-3)
     age = now - recent[-1].time
     return WorkerStatus(
         worker=worker,
-        shards=len(marks),
-        images=sum(mark.count for mark in marks),
-        images_per_second=sum(mark.count for mark in recent) / max(sum(mark.seconds for mark in recent), 1e-3),
+        shards=len(commits),
+        images=sum(commit.count for commit in commits),
+        images_per_second=rate,
         seconds_since_last=age,
-        at_work=not done and age <= max(LATE * max(mark.seconds for mark in marks), PATIENCE),
+        at_work=not done and age <= max(LATE * max(commit.seconds for commit in commits), PATIENCE),
     )
 
 
-def _by_presence(view: WorkerStatus) -> tuple[float, str]:
-    return (-1.0 if view.at_work else view.seconds_since_last), view.worker
+def _running_first(worker: WorkerStatus) -> tuple[float, str]:
+    return (-1.0 if worker.at_work else worker.seconds_since_last), worker.worker

@@ -1,4 +1,4 @@
-"""Checking a shard folder against its commit records."""
+"""Verification of a shard folder against its commit records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from .records import CommitRecord, read_record, shard_path
 
 
 def verify(path: Path) -> list[str]:
-    """Check every shard against its commit mark: presence, size, sha256, index. Returns one sentence a problem.
+    """Check every planned shard against its commit record: presence, size, sha256 and index.
+
+    Returns:
+        One sentence for each problem.
 
     Raises:
-        ConfigError, DreamError: there is no readable manifest.
+        ConfigError: the folder is not a shard folder.
+        DreamError: the manifest or a commit record is damaged.
     """
     manifest = load_manifest(path)
     problems: list[str] = []
@@ -26,7 +30,7 @@ def verify(path: Path) -> list[str]:
         elif problem := size_problem(path, plan.number, record):
             problems.append(problem)
         elif sha256_of_file(tar) != record.sha256:
-            problems.append(f"{tar} does not have the sha256 it was written with")
+            problems.append(f"{tar} does not have the sha256 that it was written with")
         elif problem := _index_problem(path, plan.number, record):
             problems.append(problem)
     return problems

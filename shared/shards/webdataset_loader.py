@@ -1,4 +1,4 @@
-"""Batches read by webdataset and decoded by Pillow."""
+"""A loader that reads with webdataset and decodes with Pillow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .folder import ShardFolder
 
 
 class WebDatasetLoader:
-    """webdataset's streaming reader: one process reads everything, Pillow decodes this process's rows."""
+    """Reads every sample with webdataset's streaming reader, and decodes this process's rows only."""
 
     def __init__(
         self, folder: ShardFolder, *, batch_size: int, shuffle: bool, seed: int, device: torch.device, place: Place
@@ -29,7 +29,7 @@ class WebDatasetLoader:
         self.seed = seed
         self.device = device
         self.place = place
-        self.epoch = 0
+        self.epoch = 0  # number of finished epochs, which selects the next shuffle
 
     def __len__(self) -> int:
         return self.folder.num_batches(self.batch_size)

@@ -1,7 +1,7 @@
-"""Writing one shard whole: tar, index and, last, its commit record.
+"""Writing one complete shard: the tar, the index and, last, the commit record.
 
-The tar is written with the standard library: webdataset's TarWriter sorts a sample's members by name, and does not
-tell their offsets, which the index needs.
+The standard library writes the tar. webdataset's TarWriter sorts the members of a sample by name and does not return
+their offsets, which the index needs.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SCORE = "score.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One image as it is stored.
+    """One sample as it is stored.
 
     Attributes:
-        image: the encoded file.
-        logits: the teacher's, for the image as decoded from ``image``; float16, shape (K,).
-        target: the class that the image was made for.
+        image: the encoded image file.
+        logits: the teacher's logits for the image as decoded from ``image``; float16, shape (K,).
+        target: the class for which the image was made.
     """
 
     image: bytes
@@ -46,12 +46,15 @@ def write_shard(
     format: str,
     commit: Callable[[int, int, str], CommitRecord],
 ) -> CommitRecord:
-    """Write tar, index and commit mark, in this order, each whole or not at all.
+    """Write the tar, the index and the commit record of a shard, in this order, each atomically.
 
     Args:
-        samples: exactly ``plan.count`` of them.
+        samples: exactly ``plan.count`` samples.
         format: member suffix of the images, ``png`` or ``jpg``.
-        commit: makes the record from the tar's count, size and sha256.
+        commit: makes the commit record from the tar's number of samples, its size in bytes and its sha256.
+
+    Raises:
+        OSError: a file cannot be written.
     """
     lines: list[str] = []
     count = 0
@@ -74,20 +77,23 @@ def write_shard(
 
 
 def write_info(folder: Path, manifest: Manifest) -> None:
-    """Write ``_info.json`` for the shards that are there: timm's ``--dataset wds/...`` reads it."""
-    whole = whole_shards(folder)
-    there = [plan for plan in manifest.shards() if plan.number in whole]
+    """Write ``_info.json``, which lists the complete shards: timm's ``--dataset wds/...`` reads it."""
+    complete = whole_shards(folder)
+    plans = [plan for plan in manifest.shards() if plan.number in complete]
     split = {
         "name": "train",
-        "num_samples": sum(plan.count for plan in there),
-        "filenames": [shard_path(folder, plan.number, "tar").name for plan in there],
-        "shard_lengths": [plan.count for plan in there],
+        "num_samples": sum(plan.count for plan in plans),
+        "filenames": [shard_path(folder, plan.number, "tar").name for plan in plans],
+        "shard_lengths": [plan.count for plan in plans],
     }
     write_text(folder / INFO, json.dumps({"splits": {"train": split}}, indent=1) + "\n")
 
 
 def clear_folder(folder: Path) -> None:
-    """Delete a shard folder's own files and nothing else; commit marks first, so a half-cleared folder is no data."""
+    """Delete the files of a shard folder, and no others.
+
+    Commit records go first: if the deletion is interrupted, no damaged shard counts as complete.
+    """
     number = "[0-9]" * 6
     for pattern in (f"{number}.json", MANIFEST, INFO, SCORE, f"{number}.tar", f"{number}.idx", f"{number}.failed"):
         for path in folder.glob(pattern):
@@ -108,7 +114,7 @@ def _npy(array: np.ndarray | np.int64) -> bytes:
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Append one file, its header free of time and owner, and return the offset of its data."""
+    """Append one file, without time and owner in its header, and return the offset of its data."""
     info = tarfile.TarInfo(name)
     info.size = len(data)
     info.mode = 0o444

@@ -41,8 +41,8 @@ from dreamdistill.shared.core.files import write_bytes, write_text
 from dreamdistill.shared.data.accuracy import top1
 from dreamdistill.shared.data.labelled import LabelledSet, labelled_batches, open_labelled
 from dreamdistill.shared.models.classifier import Classifier, load_model
+from dreamdistill.shared.shards.contact_sheet import contact_sheet
 from dreamdistill.shared.shards.folder import ShardFolder
-from dreamdistill.shared.shards.gallery import contact_sheet
 
 METHODS = ("noise", "deepdream", "deepinversion", "adi", "ours", "real")
 ADAPTIVE = ("adi", "ours")

@@ -1,4 +1,4 @@
-"""``di-shards show --watch``: beside a real run, on a terminal, in lines, and when it is cut short."""
+"""``di-shards show --watch``: during a real run, on a terminal, as plain lines, and when it is interrupted."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Fails = Callable[..., str]
 Meanwhile = Callable[..., None]
 
 BIN = Path(sys.executable).parent
-PATIENCE = 120  # seconds, on a machine that is busy with other things
+PATIENCE = 120  # seconds, for a machine that is busy with other work
 
 
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
-    """``meanwhile(a, b)``: what happens between one look and the next, and then between that and the one after."""
+    """``meanwhile(a, b)``: call ``a`` between the first and second status, ``b`` between the second and third."""
 
     def plan(*events: Callable[[], object]) -> None:
         left = iter(events)
@@ -46,93 +46,93 @@ def test_a_run_of_two_workers_from_before_its_start_to_its_end(tmp_path: Path) -
     out = tmp_path / "shards"
     watching = [BIN / "di-shards", "show", out, "--watch", "--every", "0.1", "--json"]
     options = ["--images", "48", "--shard-size", "4", "--steps", "200", "--workers", "2", "--out", out]
-    with subprocess.Popen(watching, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+    with subprocess.Popen(watching, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as monitor:
         try:
-            assert watch.stdout is not None
-            looks = [json.loads(watch.stdout.readline())]  # it is at work; now the run may begin
+            assert monitor.stdout is not None
+            found = [json.loads(monitor.stdout.readline())]  # the monitor runs, so the run can begin
             done = subprocess.run(
                 [BIN / "di-invert", "--teacher", "digits_cnn", *options],
                 capture_output=True, text=True, check=False, timeout=PATIENCE,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
-            rest, errors = watch.communicate(timeout=PATIENCE)
+            rest, errors = monitor.communicate(timeout=PATIENCE)
         finally:
-            watch.kill()
-    assert (watch.returncode, errors) == (0, "")
-    looks += map(json.loads, rest.splitlines())
-    states = [look["state"] for look in looks]
+            monitor.kill()
+    assert (monitor.returncode, errors) == (0, "")
+    found += map(json.loads, rest.splitlines())
+    states = [status["state"] for status in found]
     assert (states[0], states[-1]) == ("no_folder", "done")
     assert "working" in states, states
     for key in ("shards", "images"):
-        found = [look[key] for look in looks]
-        assert found == sorted(found)
-        assert len(set(found)) > 3, "it was seen on its way"
-    last = looks[-1]
+        values = [status[key] for status in found]
+        assert values == sorted(values)
+        assert len(set(values)) > 3, "the progress was visible"
+    last = found[-1]
     assert (last["shards"], last["shards_planned"], last["images"], last["images_planned"]) == (12, 12, 48, 48)
     assert (last["failed"], last["failures"], last["seconds_left"]) == (0, [], 0)
     assert sum(worker["shards"] for worker in last["workers"]) == 12
-    assert len(last["workers"]) in (1, 2)  # on a busy machine one may make all, before the other has started
+    assert len(last["workers"]) in (1, 2)  # on a busy machine, one may make all shards before the other starts
     assert all(worker["images_per_second"] > 0 for worker in last["workers"])
-    assert all(look["images_per_second"] > 0 for look in looks if look["state"] == "working")
+    assert all(status["images_per_second"] > 0 for status in found if status["state"] == "working")
 
 
 def test_on_a_terminal_the_view_changes_in_place(shards: Path) -> None:
     pty = pytest.importorskip("pty", reason="terminals are those of POSIX")
-    mark = (shards / "000001.json").read_bytes()
+    record = (shards / "000001.json").read_bytes()
     fail(shards, 1)
-    os.utime(shards / "000000.json")  # somebody is at work: else there is nothing to wait for
+    os.utime(shards / "000000.json")  # a worker is running, so the command waits
     environ = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TTY_COMPATIBLE")}
     environ |= {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-    command = [BIN / "di-shards", "show", shards.name, "--watch", "--every", "0.1"]  # a long path would be cut off
-    ours, theirs = pty.openpty()
+    command = [BIN / "di-shards", "show", shards.name, "--watch", "--every", "0.1"]  # a long path would be shortened
+    own_end, command_end = pty.openpty()
     with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, cwd=shards.parent
+        command, stdin=command_end, stdout=command_end, stderr=command_end, env=environ, cwd=shards.parent
     ) as process:
-        os.close(theirs)
+        os.close(command_end)
         seen, deadline = "", time.monotonic() + PATIENCE
         try:
-            while process.poll() is None or select.select([ours], [], [], 0)[0]:
+            while process.poll() is None or select.select([own_end], [], [], 0)[0]:
                 assert time.monotonic() < deadline, seen
-                if select.select([ours], [], [], 0.1)[0]:
+                if select.select([own_end], [], [], 0.1)[0]:
                     try:
-                        seen += os.read(ours, 65536).decode(errors="replace")
-                    except OSError:  # how Linux says that the other end is closed
+                        seen += os.read(own_end, 65536).decode(errors="replace")
+                    except OSError:  # the error on Linux when the other end is closed
                         break
                 if "ran into NaN" in seen and not (shards / "000001.json").exists():
-                    (shards / "000001.json").write_bytes(mark)
+                    (shards / "000001.json").write_bytes(record)
             code = process.wait(PATIENCE)
         finally:
             process.kill()
-            os.close(ours)
+            os.close(own_end)
     assert code == 0, seen
     for words in ("digits_cnn", "1 of 2 shards, 20 of 40 images, 1 failed", "50 %", "last shard", "100 %", "done"):
         assert words in seen
-    assert "\x1b[1A" in seen, "the cursor went up to draw over what was there"
+    assert "\x1b[1A" in seen, "the cursor moved up to replace the earlier view"
     assert "Traceback" not in seen
 
 
-def test_lines_say_what_is_new(di: Di, shards: Path, meanwhile: Meanwhile) -> None:
-    mark, away = shards / "000001.json", shards.with_name("away")
-    text = mark.read_text()
+def test_a_line_for_each_change(di: Di, shards: Path, meanwhile: Meanwhile) -> None:
+    record, away = shards / "000001.json", shards.with_name("away")
+    text = record.read_text()
     hour_ago = time.time() - 3600
     os.utime(shards / "000000.json", (hour_ago, hour_ago))
     shards.rename(away)
     meanwhile(
         lambda: None,
-        lambda: away.rename(shards) and mark.unlink(),
+        lambda: away.rename(shards) and record.unlink(),
         lambda: None,
-        lambda: mark.write_text(text),
+        lambda: record.write_text(text),
     )
     code, stdout, stderr = di("di-shards", "show", shards, "--watch")
     assert (code, stderr) == (0, "")
     assert [line.removeprefix(f"{shards}: ") for line in stdout.splitlines()] == [
-        "there is no such folder yet, waiting for di-invert",
-        "1 of 2 shards, 20 of 40 images, nobody at work, last shard 60 min ago",
+        "the folder does not exist yet, waiting for di-invert",
+        "1 of 2 shards, 20 of 40 images, no worker is running, last shard 60 min ago",
         "2 of 2 shards, 40 of 40 images, done",
     ]
 
 
-def test_ctrl_c_ends_it(di: Di, shards: Path, meanwhile: Meanwhile) -> None:
+def test_ctrl_c_stops_watching(di: Di, shards: Path, meanwhile: Meanwhile) -> None:
     (shards / "000001.json").unlink()
     meanwhile(ctrl_c)
     code, stdout, stderr = di("di-shards", "show", shards, "--watch", "--json")
@@ -140,13 +140,13 @@ def test_ctrl_c_ends_it(di: Di, shards: Path, meanwhile: Meanwhile) -> None:
     assert json.loads(stdout)["shards"] == 1
 
 
-def test_it_writes_nothing(di: Di, shards: Path) -> None:
+def test_watching_writes_nothing(di: Di, shards: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in [shards, *shards.iterdir()]}
     assert di("di-shards", "show", shards, "--watch")[0] == 0
     assert {path: path.stat().st_mtime_ns for path in [shards, *shards.iterdir()]} == before
 
 
-def test_a_reader_that_goes_away_is_no_bug(shards: Path) -> None:
+def test_a_closed_pipe_is_reported_in_one_sentence(shards: Path) -> None:
     (shards / "000001.json").unlink()
     command = [BIN / "di-shards", "show", shards, "--watch", "--every", "0.1", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -154,7 +154,9 @@ def test_a_reader_that_goes_away_is_no_bug(shards: Path) -> None:
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.stderr.read() == "error: nobody reads the output any more\n"
+        assert (
+            process.stderr.read() == "error: the reader of stdout closed it; run the command again to go on watching\n"
+        )
         assert process.wait(PATIENCE) == 1
 
 
@@ -173,13 +175,13 @@ def test_show_counts_failed_shards(di: Di, shards: Path) -> None:
     assert (shown["shards"], shown["failed"]) == (1, 1)
 
 
-def test_a_run_that_gave_shards_up_and_ended(di: Di, shards: Path) -> None:
+def test_a_run_that_ended_with_failed_shards(di: Di, shards: Path) -> None:
     fail(shards, 1)
     hour_ago = time.time() - 3600
     os.utime(shards / "000000.json", (hour_ago, hour_ago))
     code, stdout, stderr = di("di-shards", "show", shards, "--watch")
-    assert (code, stderr) == (3, "error: 1 shards were given up and nobody is at work: run the same di-invert again\n")
+    assert (code, stderr) == (3, "error: 1 of 2 shards failed and no worker is running: run the same di-invert again\n")
     assert [line.removeprefix(f"{shards}: ") for line in stdout.splitlines()] == [
         "shard 000001 failed on node1:7: ran into NaN",
-        "1 of 2 shards, 20 of 40 images, 1 failed, nobody at work, last shard 60 min ago",
+        "1 of 2 shards, 20 of 40 images, 1 failed, no worker is running, last shard 60 min ago",
     ]

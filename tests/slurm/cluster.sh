@@ -1,10 +1,10 @@
 #!/bin/bash
-# A real SLURM of one node, this machine, with everything it writes in one folder. No systemd, nothing in /etc.
+# A real SLURM of one node, which is this machine. It writes into one folder only; it needs no systemd and nothing in /etc.
 #
 #   tests/slurm/cluster.sh up DIR      then: export SLURM_CONF=DIR/slurm.conf; sinfo
-#   tests/slurm/cluster.sh down DIR    cancels all jobs and ends every process; the folder stays, to be read or deleted
+#   tests/slurm/cluster.sh down DIR    cancels all jobs and ends its processes; the folder stays
 #
-# CPUS=N: how many the node says it has (default: what it has). WAIT=N: seconds that a requeued job waits.
+# CPUS=N: number of processors that the node reports (default: those it has). WAIT=N: seconds that a requeued job waits.
 set -euo pipefail
 
 fail() {
@@ -13,7 +13,7 @@ fail() {
 }
 
 [[ $# == 2 && $1 =~ ^(up|down)$ ]] || fail "usage: cluster.sh up DIR | down DIR"
-[[ $(id -u) == 0 ]] || fail "a SLURM node of one's own needs root"
+[[ $(id -u) == 0 ]] || fail "starting a SLURM node needs root"
 PATH=$PATH:/usr/sbin:/sbin
 for program in munged slurmctld slurmd sinfo scancel; do
   command -v "$program" >/dev/null || fail "$program is missing (Debian: apt install munge slurm-wlm)"
@@ -23,7 +23,7 @@ dir=$(cd "$2" && pwd)
 export SLURM_CONF=$dir/slurm.conf
 (( ${#dir} < 80 )) || fail "the path of $dir is too long for the sockets in it"
 
-free_ports() { # two TCP ports that nobody listens on
+free_ports() { # two TCP ports on which no process listens
   local port found=()
   while (( ${#found[@]} < 2 )); do
     port=$((20000 + RANDOM % 12000))
@@ -46,7 +46,7 @@ SlurmdPort=$node
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-# cred_expire: also how long a requeued job waits before it may start (120 s without it)
+# cred_expire: a requeued job also waits this long before it can start (120 s by default)
 AuthInfo=socket=$dir/munge.socket,cred_expire=${WAIT:-5}
 CryptoType=crypto/munge
 StateSaveLocation=$dir/state
@@ -69,7 +69,7 @@ JobRequeue=1
 KillWait=10
 OverTimeLimit=0
 MinJobAge=300
-# The node may be said to have more processors than it has.
+# The node may report more processors than it has.
 SlurmdParameters=config_overrides
 NodeName=$host NodeAddr=127.0.0.1 CPUs=${CPUS:-$(nproc)} State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -80,7 +80,7 @@ up() {
   cd "$dir"
   [[ ! -e munged.pid && ! -e slurmctld.pid ]] || fail "$dir has a cluster already: cluster.sh down $dir"
   configure
-  # --force: the socket may lie in a folder that only we can enter.
+  # --force: the socket may be in a folder that only this user can enter.
   munged --force --socket="$dir/munge.socket" --key-file="$dir/munge.key" --pid-file="$dir/munged.pid" \
     --log-file="$dir/munged.log" --seed-file="$dir/munged.seed" --num-threads=2 2>munged.err || fail "$(cat munged.err)"
   slurmctld -c >slurmctld.out 2>&1 || fail "slurmctld did not start, see $dir/slurmctld.log"

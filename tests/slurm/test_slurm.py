@@ -1,4 +1,4 @@
-"""The batch scripts of pipelines/slurm under a real SLURM of one node: cancelled, killed, out of time, queued again."""
+"""The batch scripts of pipelines/slurm in a real SLURM of one node: cancelled, killed, out of time, requeued."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "pipelines" / "slurm"
 CLUSTER = Path(__file__).parent / "cluster.sh"
-BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
-PATIENCE = 180  # seconds, on a machine that is busy with other things
-LOOKS = 30  # seconds from one look of slurmctld at the jobs' time limits to the next, counted from its start
+BIN = Path(sys.executable).parent  # not resolved: the commands are beside the link in a virtual environment
+PATIENCE = 180  # seconds, for a machine that is busy with other work
+CHECK_EVERY = 30  # seconds between two checks of the time limits by slurmctld, counted from its start
 ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT")
 
-# 32 shards, 8 a task: a second or two each, so that a task alone needs longer than what the tests do to it.
+# 32 shards, 8 per task, take one or two seconds each. So a task lasts longer than the events of the tests need.
 TASKS, SHARDS = 4, 32
 INVERT = ["--images", str(8 * SHARDS), "--shard-size", "8", "--steps", "300", "--workers", "1"]
 
 
 def reason_to_skip() -> str:
     if os.name != "posix" or os.geteuid() != 0:
-        return "a SLURM node of one's own needs root"
+        return "starting a SLURM node needs root"
     path = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name, path=path)]
-    return f"{', '.join(missing)} not on this machine" if missing else ""
+    return f"this machine has no {', '.join(missing)}" if missing else ""
 
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())]
@@ -55,7 +55,7 @@ class Cluster:
         return done.stdout
 
     def submit(self, cwd: Path, script: str, options: list[str], arguments: list[str], **variables: object) -> str:
-        """Submit a script as a user would on a cluster without GPUs; return the job's id."""
+        """Submit a script as a user does on a cluster without GPUs. Return the job's id."""
         options = ["--parsable", "--gpus-per-node=0", "--cpus-per-task=1", *options]
         return self.call("sbatch", *options, SCRIPTS / script, *arguments, cwd=cwd, **variables).strip()
 
@@ -69,9 +69,9 @@ class Cluster:
     def wait(self, *numbers: str) -> None:
         wait_for(lambda: all(self.state(number) in ENDED for number in numbers), f"{numbers} did not end")
 
-    def until_next_look(self) -> float:
-        """Seconds until slurmctld looks at the time limits."""
-        return LOOKS - (time.time() - (self.folder / "slurmctld.pid").stat().st_mtime) % LOOKS
+    def until_next_check(self) -> float:
+        """Seconds until slurmctld checks the time limits."""
+        return CHECK_EVERY - (time.time() - (self.folder / "slurmctld.pid").stat().st_mtime) % CHECK_EVERY
 
 
 def wait_for(condition: Callable[[], bool], otherwise: str) -> None:
@@ -82,7 +82,7 @@ def wait_for(condition: Callable[[], bool], otherwise: str) -> None:
 
 
 def whole_shards(folder: Path, task: int | None = None) -> set[int]:
-    """Numbers of the whole shards: of all, or of one task's share."""
+    """Numbers of the complete shards: all, or those of one task's share."""
     numbers = {int(path.stem) for path in folder.glob("[0-9]*.json") if path.stem.isdigit()}
     return {number for number in numbers if task is None or number % TASKS == task}
 
@@ -94,7 +94,7 @@ def tars(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("slurm")
-    # All tasks of the array are to run at once, on a small machine too.
+    # All tasks of the array must run at once, also on a small machine.
     subprocess.run([CLUSTER, "up", folder], env={**os.environ, "CPUS": str(TASKS)}, check=True, timeout=PATIENCE)
     yield Cluster(folder)
     subprocess.run([CLUSTER, "down", folder], check=True, timeout=PATIENCE)
@@ -102,40 +102,40 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def single_process(tmp_path: Path) -> Iterator[Callable[[], dict[str, bytes]]]:
-    """The tars of a plain run, made in what time the jobs leave to it."""
+    """The tars of a plain run, which runs at a low priority beside the jobs."""
     out = tmp_path / "single_process"
     command = ["nice", "-n", "10", BIN / "di-invert", "--teacher", "digits_cnn", "--out", out, *INVERT]
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
-    def made() -> dict[str, bytes]:
+    def finished() -> dict[str, bytes]:
         _, stderr = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, stderr
         return tars(out)
 
-    yield made
+    yield finished
     process.kill()
     process.communicate()
 
 
-def test_array_of_which_tasks_are_lost(
+def test_an_array_that_loses_tasks(
     cluster: Cluster, single_process: Callable[[], dict[str, bytes]], tmp_path: Path
 ) -> None:
     out, variables = tmp_path / "shards", {"TEACHER": "digits_cnn", "OUT": "shards"}
-    # SLURM warns when it looks at the time limits: let it be soon enough for task 2 to have work left.
-    wait_for(lambda: 7 < cluster.until_next_look() < 9, "slurmctld's looks at the time limits are not known")
+    # SLURM sends its warning when it checks the time limits. That must be soon enough for task 2 to have work left.
+    wait_for(lambda: 7 < cluster.until_next_check() < 9, "the time of slurmctld's next check is unknown")
     array = cluster.submit(tmp_path, "invert.sbatch", [f"--array=0-{TASKS - 1}"], INVERT, **variables)
     kept, cancelled, warned, killed = (f"{array}_{task}" for task in range(TASKS))
-    # Less than the script's two minutes of warning before the limit, so that it comes with the next look.
+    # Less than the two minutes of warning that the script asks for, so the warning comes with the next check.
     cluster.call("scontrol", "update", f"JobId={warned}", "TimeLimit=1")
 
     wait_for(lambda: bool(whole_shards(out, 1)), "task 1 made nothing")
     cluster.call("scancel", cancelled)
     wait_for(lambda: bool(whole_shards(out, 3)), "task 3 made nothing")
-    cluster.call("scancel", "--signal=KILL", f"{killed}.0")  # the step: what srun started, as an out of memory would
+    cluster.call("scancel", "--signal=KILL", f"{killed}.0")  # the step that srun started, as when it is out of memory
     wait_for(lambda: cluster.job(warned)["Restarts"] == "1" or cluster.state(warned) in ENDED, "no warning came")
     assert cluster.job(warned)["Restarts"] == "1", "task 2 ended before SLURM warned it"
     assert len(whole_shards(out, 2)) < SHARDS // TASKS
-    cluster.call("scontrol", "update", f"JobId={warned}", "TimeLimit=60")  # enough to end in, however busy the machine
+    cluster.call("scontrol", "update", f"JobId={warned}", "TimeLimit=60")  # enough time, also on a busy machine
 
     cluster.wait(kept, cancelled, warned, killed)
     assert [cluster.state(job) for job in (kept, cancelled, warned, killed)] == [
@@ -163,11 +163,11 @@ def test_array_of_which_tasks_are_lost(
 
 
 def processes(job: str, **variables: object) -> list[int]:
-    """A job's processes that have these variables, too, in their environment."""
+    """The processes of a job whose environment has these variables."""
     wanted = {f"{name}={value}".encode() for name, value in {"SLURM_JOB_ID": job, **variables}.items()}
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             if wanted <= set(path.read_bytes().split(b"\0")):
                 found.append(int(path.parent.name))
     return found
@@ -177,8 +177,8 @@ def test_training_of_two_processes_that_is_stopped_or_loses_one(
     cluster: Cluster, made_shards: Path, tmp_path: Path
 ) -> None:
     options, arguments = ["--nodes=1"], ["--epochs", "60", "--batch-size", "10", "--loader", "webdataset"]
-    names = ("undisturbed", "warned", "bereft")
-    undisturbed, warned, bereft = jobs = [
+    names = ("undisturbed", "warned", "killed")
+    undisturbed, warned, killed = jobs = [
         cluster.submit(tmp_path, "distill.sbatch", options, arguments, SHARDS=made_shards, OUT=name, PROCESSES=2)
         for name in names
     ]
@@ -189,16 +189,19 @@ def test_training_of_two_processes_that_is_stopped_or_loses_one(
         assert not (tmp_path / name / "model.json").exists(), "the training ended too soon"
 
     wait_for_epochs("warned")
-    cluster.call("scancel", "--batch", "--signal=USR1", warned)  # SLURM's own warning, at a moment of our choice
-    wait_for_epochs("bereft")
-    for process in processes(bereft, LOCAL_RANK=1):
+    cluster.call("scancel", "--batch", "--signal=USR1", warned)  # the warning of SLURM, sent by the test
+    wait_for_epochs("killed")
+    for process in processes(killed, LOCAL_RANK=1):
         os.kill(process, signal.SIGKILL)
 
     cluster.wait(*jobs)
-    wait_for(lambda: cluster.job(warned)["Restarts"] == "1", "it was not queued again")
+    wait_for(lambda: cluster.job(warned)["Restarts"] == "1", "it was not requeued")
     cluster.wait(warned)
     logs = [(tmp_path / f"di-distill_{job}.log").read_text() for job in jobs]
     assert [cluster.state(job) for job in jobs] == ["COMPLETED"] * 3, logs
-    assert [cluster.job(job)["Restarts"] for job in (undisturbed, bereft)] == ["0", "0"]  # torchrun helped itself
+    assert [cluster.job(job)["Restarts"] for job in (undisturbed, killed)] == [
+        "0",
+        "0",
+    ]  # torchrun replaced the process
     assert len({(tmp_path / name / "model.json").read_text() for name in names}) == 1
     assert not list(tmp_path.rglob("*.tmp"))

@@ -1,9 +1,13 @@
-"""Random views: what they may do to an image, and that parts of a batch get what the whole would."""
+"""Random augmentation: its effect on an image, and that parts of a batch get the same as in the whole batch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
+from torch import Tensor
 
 from dreamdistill.shared.core.launch import Rows
 from dreamdistill.shared.data import augment
@@ -14,7 +18,7 @@ def draw() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_shifts_move_each_image_by_itself_and_by_up_to_an_eighth() -> None:
+def test_each_image_has_a_shift_of_its_own_up_to_the_limit() -> None:
     torch.manual_seed(0)
     x = torch.zeros(64, 1, 16, 16)
     x[:, :, 8, 8] = 1
@@ -24,37 +28,38 @@ def test_shifts_move_each_image_by_itself_and_by_up_to_an_eighth() -> None:
     assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) > 10
 
 
-def test_windows_lie_anywhere_within(draw: torch.Generator) -> None:
+def test_windows_lie_anywhere_inside_the_image(draw: torch.Generator) -> None:
     x = torch.arange(100.0).view(1, 1, 10, 10).expand(400, 1, 10, 10)
-    seen = augment.random_window(x, Rows(400), 6, generator=draw)
-    corners = seen[:, 0, 0, 0].long()
+    windows = augment.random_window(x, Rows(400), 6, generator=draw)
+    corners = windows[:, 0, 0, 0].long()
     places = set(zip((corners // 10).tolist(), (corners % 10).tolist(), strict=True))
     assert places == {(row, column) for row in range(5) for column in range(5)}
     row, column = int(corners[0]) // 10, int(corners[0]) % 10
-    assert torch.equal(seen[0], x[0, :, row : row + 6, column : column + 6])
+    assert torch.equal(windows[0], x[0, :, row : row + 6, column : column + 6])
 
 
-def test_what_comes_in_at_the_edges(draw: torch.Generator) -> None:
+def test_the_fill_value_enters_at_the_edges(draw: torch.Generator) -> None:
     x, fill = torch.ones(50, 2, 8, 8), torch.tensor([-3.0, 5.0])[:, None, None]
     moved = augment.random_shift(x, Rows(50), 3, fill_C11=fill, generator=draw)
     assert set(moved[:, 0].unique().tolist()) == {-3.0, 1.0}
     assert set(moved[:, 1].unique().tolist()) == {1.0, 5.0}
 
 
-def test_a_generator_alone_decides(draw: torch.Generator) -> None:
+def test_the_generator_determines_the_result(draw: torch.Generator) -> None:
     x = torch.randn(9, 1, 16, 16)
-    for function, settings in (
-        (augment.random_shift, (2,)),
-        (augment.random_flip, ()),
-        (augment.random_resized_crop, (0.3,)),
-    ):
+    functions: list[Callable[..., Tensor]] = [
+        partial(augment.random_shift, pad=2),
+        augment.random_flip,
+        partial(augment.random_resized_crop, min_area=0.3),
+    ]
+    for function in functions:
         torch.manual_seed(0)
-        first = function(x, Rows(9), *settings, generator=draw.manual_seed(5))
+        first = function(x, Rows(9), generator=draw.manual_seed(5))
         torch.manual_seed(1)
-        assert torch.equal(first, function(x, Rows(9), *settings, generator=draw.manual_seed(5)))
+        assert torch.equal(first, function(x, Rows(9), generator=draw.manual_seed(5)))
 
 
-def test_flips_mirror_about_half_of_the_images() -> None:
+def test_about_half_of_the_images_are_mirrored() -> None:
     torch.manual_seed(0)
     x = torch.arange(4.0).expand(200, 1, 4, 4)
     flipped = (augment.random_flip(x, Rows(len(x))) != x).any(3).any(2).any(1)

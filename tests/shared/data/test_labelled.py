@@ -1,10 +1,11 @@
-"""Evaluation sets of every kind, and the share of right answers."""
+"""Evaluation sets of every kind, and top-1 accuracy."""
 
 from __future__ import annotations
 
 import io
 import tarfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ PREPROCESSING = Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3, image_size=32)
 
 
 class BrightestChannel(nn.Module):
-    """Says which colour an image has, so that right answers are known beforehand."""
+    """Classifies an image by its colour, so that the right answers are known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ def image(colour: int, width: int = 32, height: int = 32) -> Image.Image:
     return Image.new("RGB", (width, height), COLOURS[colour])
 
 
-def write_tar(path: Path, labels: list[int], mode: str = "w") -> None:
+def write_tar(path: Path, labels: list[int], mode: Literal["w", "w:xz"] = "w") -> None:
     with tarfile.open(path, mode) as tar:
         for i, label in enumerate(labels):
             buffer = io.BytesIO()
@@ -47,7 +48,7 @@ def write_tar(path: Path, labels: list[int], mode: str = "w") -> None:
 
 
 @pytest.mark.parametrize(("name", "mode"), [("a.tar", "w"), ("a.tar.xz", "w:xz")])
-def test_tars(tmp_path: Path, name: str, mode: str) -> None:
+def test_tars(tmp_path: Path, name: str, mode: Literal["w", "w:xz"]) -> None:
     write_tar(tmp_path / name, [0, 1, 2, 0, 0, 0], mode)
     assert top1(BrightestChannel(), open_labelled(str(tmp_path / name), 3), PREPROCESSING) == pytest.approx(4 / 6)
 
@@ -71,7 +72,7 @@ def test_torchvision_sets(tmp_path: Path) -> None:
         open_labelled("torchvision:CIFAR99:x", 10)
 
 
-def test_digits_are_450_that_no_teacher_was_trained_on() -> None:
+def test_the_450_test_digits_are_not_for_training() -> None:
     test, labels = load_digits(test=True)
     train, _ = load_digits(test=False)
     assert (len(test), len(train)) == (450, 1347)
@@ -85,17 +86,17 @@ def test_digits_are_450_that_no_teacher_was_trained_on() -> None:
     ("spec", "message"),
     [("digits", "has 10 classes and the teacher 3"), ("no/such/place", "no such folder or tar")],
 )
-def test_sets_that_do_not_fit(spec: str, message: str) -> None:
+def test_sets_that_do_not_fit_are_refused(spec: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_labelled(spec, 3)
 
 
-def test_labels_outside_the_classes_are_named(tmp_path: Path) -> None:
+def test_a_label_without_a_class_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", [0, 12])
-    with pytest.raises(ConfigError, match="label 12, and the network 3 classes"):
+    with pytest.raises(ConfigError, match="label 12, but the network has 3 classes"):
         top1(BrightestChannel(), open_labelled(str(tmp_path / "a.tar"), 3), PREPROCESSING)
 
 
-def test_an_empty_set_is_no_set() -> None:
+def test_an_empty_set_is_refused() -> None:
     with pytest.raises(ConfigError, match="no images"):
         top1(BrightestChannel(), LabelledSet(name="none", count=0, read=lambda: iter(())), PREPROCESSING)

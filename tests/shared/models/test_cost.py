@@ -1,3 +1,5 @@
+"""Filters, parameters and multiply-adds against a count by hand, and how latency is measured."""
+
 from __future__ import annotations
 
 import time
@@ -20,7 +22,7 @@ def small_network() -> nn.Module:
     )
 
 
-def test_filters_parameters_and_macs_are_those_counted_by_hand() -> None:
+def test_filters_parameters_and_macs_match_a_count_by_hand() -> None:
     network = small_network()
 
     assert cost.num_filters(network) == 16
@@ -31,6 +33,8 @@ def test_filters_parameters_and_macs_are_those_counted_by_hand() -> None:
 
 
 class Recorder(nn.Module):
+    """Records its calls in a common list, and takes a given time."""
+
     def __init__(self, name: str, seconds: float, calls: list[str]) -> None:
         super().__init__()
         self.name, self.seconds, self.calls = name, seconds, calls
@@ -43,7 +47,7 @@ class Recorder(nn.Module):
         return x_NCHW
 
 
-def test_latency_is_timed_in_turn_and_in_milliseconds() -> None:
+def test_latency_is_in_milliseconds_and_networks_take_turns() -> None:
     calls: list[str] = []
     networks = [Recorder("slow", 0.02, calls), Recorder("fast", 0.0, calls)]
 

@@ -1,4 +1,4 @@
-"""The shard format, byte for byte, and the readers of other projects."""
+"""The shard format, byte for byte, and how damage is found."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def write(folder: Path, number: int = 0, samples: list[Sample] = SAMPLES) -> Com
 
 def make_manifest(folder: Path, images: int = 10) -> Manifest:
     empty = Manifest(teacher=TEACHER, rounds=())
-    made = empty.with_round(
+    manifest = empty.with_round(
         empty.next_round(recipe={"name": "r"}, images=images, shard_size=5, format="png", student=None, batch=5)
     )
-    made.save(folder)
-    return made
+    manifest.save(folder)
+    return manifest
 
 
-def test_the_tar_is_the_same_for_ever(tmp_path: Path) -> None:
+def test_the_bytes_of_the_tar_never_change(tmp_path: Path) -> None:
     written = write(tmp_path)
     assert written.sha256 == hashlib.sha256((tmp_path / "000000.tar").read_bytes()).hexdigest()
     assert written.sha256 == "90959999f62c8fb09cb5ce891c85a8ee74e28615e21a662d599ffd2c66293c23"
 
 
-def test_members_their_order_and_their_headers(tmp_path: Path) -> None:
+def test_members_of_the_tar_with_their_order_and_headers(tmp_path: Path) -> None:
     write(tmp_path, number=1)
     with tarfile.open(tmp_path / "000001.tar") as tar:
         members = tar.getmembers()
@@ -74,7 +74,7 @@ def test_members_their_order_and_their_headers(tmp_path: Path) -> None:
     assert contents[3] == b"1"
 
 
-def test_the_index_says_where_each_member_lies(tmp_path: Path) -> None:
+def test_the_index_has_the_position_of_each_member(tmp_path: Path) -> None:
     write(tmp_path)
     data = (tmp_path / "000000.tar").read_bytes()
     header, *lines = (tmp_path / "000000.idx").read_text().splitlines()
@@ -86,7 +86,7 @@ def test_the_index_says_where_each_member_lies(tmp_path: Path) -> None:
     assert data[offset : offset + size] == SAMPLES[2].image
 
 
-def test_the_index_is_the_one_that_dali_makes(tmp_path: Path) -> None:
+def test_the_index_is_the_same_as_dalis_own(tmp_path: Path) -> None:
     wds2idx = pytest.importorskip("wds2idx", reason="DALI is not installed")
     write(tmp_path)
     with wds2idx.IndexCreator(str(tmp_path / "000000.tar"), str(tmp_path / "dali.idx"), verbose=False) as creator:
@@ -104,7 +104,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_shard_without_its_mark_is_not_there(tmp_path: Path) -> None:
+def test_a_shard_without_its_commit_record_does_not_count(tmp_path: Path) -> None:
     make_manifest(tmp_path)
     write(tmp_path, 0)
     write(tmp_path, 1)
@@ -115,7 +115,7 @@ def test_a_shard_without_its_mark_is_not_there(tmp_path: Path) -> None:
     assert verify(tmp_path) == ["shard 000001 has not been made"]
 
 
-def test_reading_gives_what_was_written(tmp_path: Path) -> None:
+def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
     make_manifest(tmp_path)
     write(tmp_path)
     read = list(ShardFolder.open(tmp_path).samples(0))
@@ -143,7 +143,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
     assert "000000.idx" in verify(tmp_path)[0]
 
 
-def test_rounds_follow_one_another(tmp_path: Path) -> None:
+def test_the_next_round_follows_the_last(tmp_path: Path) -> None:
     manifest = make_manifest(tmp_path, images=12)
     second = manifest.next_round(recipe={"name": "other"}, images=7, shard_size=5, format="png", student="ab", batch=5)
     assert (second.first_shard, second.first_image, second.num_shards) == (3, 12, 2)
@@ -160,7 +160,7 @@ def test_a_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
         load_manifest(tmp_path)
 
 
-def test_info_lists_the_whole_shards(tmp_path: Path) -> None:
+def test_info_lists_the_complete_shards(tmp_path: Path) -> None:
     manifest = make_manifest(tmp_path)
     write(tmp_path)
     write_info(tmp_path, manifest)

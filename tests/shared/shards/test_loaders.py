@@ -1,18 +1,14 @@
-"""Both loaders give the same samples, each epoch all of them, and go on where a checkpoint says."""
+"""Both loaders give the same samples, all of them in each epoch, and continue from a checkpoint."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import pytest
 import torch
 
-from dreamdistill.invert.config import InvertConfig
-from dreamdistill.invert.stage import run
 from dreamdistill.shared.core.launch import Place
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.shards.batches import Batch, Loader
+from dreamdistill.shared.shards.dali_loader import DaliLoader
 from dreamdistill.shared.shards.folder import ShardFolder
 from dreamdistill.shared.shards.loaders import ALONE, dali_is_installed, make_loader
 
@@ -20,23 +16,6 @@ LOADERS = [
     "webdataset",
     pytest.param("dali", marks=pytest.mark.skipif(not dali_is_installed(), reason="DALI is not installed")),
 ]
-
-
-def make(folder: Path, **settings) -> ShardFolder:
-    run(InvertConfig(out=folder, recipe="noise", images=26, shard_size=10, workers=1, **settings))
-    return ShardFolder.open(folder)
-
-
-@pytest.fixture(scope="module")
-def grey(tmp_path_factory: pytest.TempPathFactory) -> ShardFolder:
-    return make(tmp_path_factory.mktemp("grey"), teacher="digits_cnn")
-
-
-@pytest.fixture(scope="module")
-def jpeg(tmp_path_factory: pytest.TempPathFactory) -> ShardFolder:
-    folder = make(tmp_path_factory.mktemp("jpeg"), teacher="cifar_resnet20", weights="none", image_size=96)
-    assert folder.manifest.rounds[0].format == "jpg"
-    return folder
 
 
 def loader(folder: ShardFolder, kind: str, *, shuffle: bool = False, place: Place = ALONE) -> Loader:
@@ -63,14 +42,14 @@ def test_both_loaders_give_identical_samples(name: str, request: pytest.FixtureR
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-def test_the_stored_logits_are_those_of_the_image_that_is_read(kind: str, grey: ShardFolder) -> None:
+def test_the_stored_logits_are_the_teachers_for_the_decoded_image(kind: str, grey: ShardFolder) -> None:
     teacher = load_model("digits_cnn")
     images, logits, _ = together(list(loader(grey, kind)))
     assert torch.allclose(teacher.network(teacher.preprocessing.normalize(images)), logits, rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-def test_every_epoch_has_every_sample_once_in_another_order(kind: str, grey: ShardFolder) -> None:
+def test_every_epoch_has_every_sample_once_and_in_another_order(kind: str, grey: ShardFolder) -> None:
     plain = together(list(loader(grey, kind)))[1]
     shuffled = loader(grey, kind, shuffle=True)
     assert len(shuffled) == 4
@@ -82,7 +61,7 @@ def test_every_epoch_has_every_sample_once_in_another_order(kind: str, grey: Sha
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-def test_a_restored_loader_shuffles_as_the_first_would_have(kind: str, grey: ShardFolder) -> None:
+def test_a_restored_loader_shuffles_like_the_first(kind: str, grey: ShardFolder) -> None:
     first = loader(grey, kind, shuffle=True)
     list(first)
     state = first.state_dict()
@@ -92,30 +71,6 @@ def test_a_restored_loader_shuffles_as_the_first_would_have(kind: str, grey: Sha
     assert all(torch.equal(together(list(second))[1], epoch) for epoch in expected)
 
 
-def test_plain_webdataset_reads_the_shards(grey: ShardFolder) -> None:
-    import webdataset as wds
-
-    dataset = wds.WebDataset(grey.files("tar"), shardshuffle=False).decode("pil").to_tuple("png", "logits.npy", "cls")
-    samples = list(dataset)
-    assert len(samples) == 26
-    image, logits, label = samples[3]
-    assert image.size == (8, 8)
-    assert logits.shape == (10,)
-    assert label == 3
-
-
-def test_timm_reads_the_folder_as_it_is(grey: ShardFolder) -> None:
-    pytest.importorskip("timm")
-    from timm.data import create_dataset
-
-    info = json.loads((grey.path / "_info.json").read_text())
-    assert info["splits"]["train"]["num_samples"] == 26
-    dataset = create_dataset("wds/", root=str(grey.path), split="train", is_training=False, batch_size=4)
-    samples = list(dataset)
-    assert len(samples) == 26
-    assert [label for _, label in samples] == [i % 10 for i in range(26)]
-
-
 def place(rank: int, world: int) -> Place:
     return Place(rank=rank, world=world, local_rank=rank, local_world=world)
 
@@ -123,28 +78,28 @@ def place(rank: int, world: int) -> Place:
 @pytest.mark.parametrize("world", [2, 3, 9])
 @pytest.mark.parametrize("kind", LOADERS)
 def test_processes_share_each_batch(kind: str, world: int, grey: ShardFolder) -> None:
-    """Batches of 8, 8, 8 and 2: of three processes, the last is whole everywhere, and of nine, all are."""
-    alone = loader(grey, kind, shuffle=True)
+    """Batches of 8, 8, 8 and 2. Each of three processes gets all of the last batch, each of nine all of every batch."""
+    single = loader(grey, kind, shuffle=True)
     shares = [loader(grey, kind, shuffle=True, place=place(rank, world)) for rank in range(world)]
     for _ in range(2):
-        seen = 0
-        for whole, *parts in zip(alone, *shares, strict=True):
+        rows = 0
+        for whole, *parts in zip(single, *shares, strict=True):
             assert {part.rows.total for part in parts} == {len(whole)}
             if len(whole) >= world:
                 assert sum(map(len, parts)) == len(whole)
             for part in parts:
                 for name in ("images", "logits", "targets"):
                     assert torch.equal(getattr(part, name), part.rows.take(getattr(whole, name)))
-            seen += len({row for part in parts for row in part.rows.take(range(len(whole)))})
-        assert seen == 26
+            rows += len({row for part in parts for row in part.rows.take(range(len(whole)))})
+        assert rows == 26
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-def test_another_number_of_processes_goes_on_from_a_checkpoint(kind: str, grey: ShardFolder) -> None:
-    alone = loader(grey, kind, shuffle=True)
-    list(alone)
-    state = alone.state_dict()
-    expected = [together(list(alone))[0] for _ in range(2)]
+def test_another_number_of_processes_continues_from_a_checkpoint(kind: str, grey: ShardFolder) -> None:
+    single = loader(grey, kind, shuffle=True)
+    list(single)
+    state = single.state_dict()
+    expected = [together(list(single))[0] for _ in range(2)]
     share = loader(grey, kind, shuffle=True, place=place(1, 2))
     share.load_state_dict(state)
     assert torch.equal(together(list(share))[0], torch.cat([x[1::2] for x in expected[0].split(8)]))
@@ -154,8 +109,9 @@ def test_another_number_of_processes_goes_on_from_a_checkpoint(kind: str, grey: 
 
 
 @pytest.mark.skipif(not dali_is_installed(), reason="DALI is not installed")
-def test_dali_decodes_only_the_own_rows(grey: ShardFolder) -> None:
+def test_dali_decodes_only_the_rows_of_its_process(grey: ShardFolder) -> None:
     share = loader(grey, "dali", place=place(1, 2))
-    decoded = torch.cat([outputs[0]["image"] for outputs in share.iterator])  # type: ignore[attr-defined]
+    assert isinstance(share, DaliLoader)
+    decoded = torch.cat([outputs[0]["image"] for outputs in share.iterator])
     assert (decoded[0::2] == 0).all()
     assert (decoded[1::2] != 0).any((1, 2, 3)).all()

@@ -1,4 +1,4 @@
-"""ShardLocks: what one process has in hand no other gets, and a death gives it back."""
+"""ShardLocks: a lock excludes other processes, and the end of its process frees it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dreamdistill.shared.shards.locks import ShardLocks
 
 pytest.importorskip("fcntl")
 
-# Takes shards 3 and 5 and the folder, says so, and waits to be killed.
+# Locks shards 3 and 5 and the folder, reports it, and waits until it is killed.
 HOLDER = """
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ with ShardLocks(Path(sys.argv[1])) as held, held.folder():
 """
 
 
-def test_a_claim_holds_until_its_process_dies(tmp_path: Path) -> None:
+def test_a_lock_holds_until_its_process_dies(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -38,16 +38,16 @@ def test_a_claim_holds_until_its_process_dies(tmp_path: Path) -> None:
         assert mine.try_lock(4)
         assert not mine.all_free()
         holder.send_signal(signal.SIGKILL)
-        with mine.folder():  # waits for the dead one's lock to go
+        with mine.folder():  # waits until the lock of the killed process is free
             assert mine.try_lock(3)
             assert mine.try_lock(5)
         mine.unlock(4)
         assert mine.all_free()
 
 
-def test_without_locks_every_claim_is_granted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_grants_every_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")  # as NFS without its lock daemon says
+        raise OSError(errno.ENOLCK, "No locks available")  # the error of NFS without its lock daemon
 
     monkeypatch.setattr(locks.fcntl, "lockf", refuse)
     with ShardLocks(tmp_path) as mine, mine.folder():

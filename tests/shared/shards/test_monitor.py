@@ -1,4 +1,4 @@
-"""What is told of a run by its marks: rates, who is at work, and marks that come, go and change."""
+"""The status of a run from its records: rates, running workers, and records that appear, vanish and change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = 1_000_000.0  # seconds
 
 
 class Clock:
-    """A clock to be set."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -32,24 +32,24 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def watch(tmp_path: Path, clock: Clock) -> RunMonitor:
+def monitor(tmp_path: Path, clock: Clock) -> RunMonitor:
     return RunMonitor(tmp_path, clock=clock)
 
 
 def plan_round(folder: Path, *, images: int, earlier: Manifest | None = None, seed: int = 0) -> Manifest:
-    """Shards of 10 images."""
+    """Add a round to the manifest, with 10 images per shard."""
     before = earlier or Manifest(teacher=TEACHER, rounds=())
     recipe = {"name": "r", "seed": seed}
     item = before.next_round(recipe=recipe, images=images, shard_size=10, format="png", student=None, batch=10)
-    made = before.with_round(item)
-    made.save(folder)
-    return made
+    manifest = before.with_round(item)
+    manifest.save(folder)
+    return manifest
 
 
 def make(
     folder: Path, number: int, worker: str = "a:1", *, count: int = 10, seconds: float = 5, age: float = 0
 ) -> None:
-    """A whole shard, as far as its files' names and its commit mark go; ``age`` in seconds at NOW."""
+    """Make the files of a complete shard: two empty ones and its commit record. ``age`` is in seconds at NOW."""
     for suffix in ("tar", "idx"):
         shard_path(folder, number, suffix).touch()
     record = CommitRecord(
@@ -59,114 +59,114 @@ def make(
     os.utime(shard_path(folder, number, "json"), (NOW - age, NOW - age))
 
 
-def counts(look: RunStatus) -> tuple[int, int, int, int]:
-    return look.shards, look.shards_planned, look.images, look.images_planned
+def counts(status: RunStatus) -> tuple[int, int, int, int]:
+    return status.shards, status.shards_planned, status.images, status.images_planned
 
 
-def test_rates_and_time_left(watch: RunMonitor, tmp_path: Path) -> None:
+def test_rates_and_time_left(monitor: RunMonitor, tmp_path: Path) -> None:
     plan_round(tmp_path, images=95)
     make(tmp_path, 0, "a:1", seconds=5, age=20)
     make(tmp_path, 1, "a:1", seconds=15, age=5)
     make(tmp_path, 9, "b:1", seconds=4, age=10, count=5)
-    look = watch.look()
-    assert (look.state, look.teacher) == ("working", "t")
-    assert counts(look) == (3, 10, 25, 95)
-    assert [(w.worker, w.shards, w.images, w.images_per_second, w.seconds_since_last) for w in look.workers] == [
+    status = monitor.status()
+    assert (status.state, status.teacher) == ("working", "t")
+    assert counts(status) == (3, 10, 25, 95)
+    assert [(w.worker, w.shards, w.images, w.images_per_second, w.seconds_since_last) for w in status.workers] == [
         ("a:1", 2, 20, 1.0, 5.0),
         ("b:1", 1, 5, 1.25, 10.0),
     ]
-    assert look.images_per_second == pytest.approx(2.25)
-    assert look.seconds_left == pytest.approx(70 / 2.25)
-    assert look.seconds_since_last == 5
+    assert status.images_per_second == pytest.approx(2.25)
+    assert status.seconds_left == pytest.approx(70 / 2.25)
+    assert status.seconds_since_last == 5
 
 
-def test_a_rate_is_that_of_the_last_few_shards(watch: RunMonitor, tmp_path: Path) -> None:
+def test_the_rate_is_that_of_the_last_few_shards(monitor: RunMonitor, tmp_path: Path) -> None:
     plan_round(tmp_path, images=1000)
-    make(tmp_path, 50, seconds=1000, age=500)  # the first to be made, whatever its number
+    make(tmp_path, 50, seconds=1000, age=500)  # the first that was made, in spite of its number
     for number in range(RECENT):
         make(tmp_path, number, seconds=2, age=100 - number)
-    assert watch.look().workers[0].images_per_second == 5
+    assert monitor.status().workers[0].images_per_second == 5
 
 
-def test_who_is_late_is_not_at_work(watch: RunMonitor, tmp_path: Path, clock: Clock) -> None:
+def test_a_late_worker_is_not_at_work(monitor: RunMonitor, tmp_path: Path, clock: Clock) -> None:
     plan_round(tmp_path, images=100)
     make(tmp_path, 0, "quick:1", seconds=1)
     make(tmp_path, 1, "slow:1", seconds=50)
-    look = watch.look()
-    assert (look.at_work, look.images_per_second) == (2, 10.2)
+    status = monitor.status()
+    assert (status.at_work, status.images_per_second) == (2, 10.2)
     clock.now += PATIENCE + 1
-    look = watch.look()
-    assert [(w.worker, w.at_work) for w in look.workers] == [("slow:1", True), ("quick:1", False)]
-    assert (look.state, look.images_per_second) == ("working", 0.2)
+    status = monitor.status()
+    assert [(w.worker, w.at_work) for w in status.workers] == [("slow:1", True), ("quick:1", False)]
+    assert (status.state, status.images_per_second) == ("working", 0.2)
     clock.now = NOW + 151
-    look = watch.look()
-    assert (look.state, look.at_work, look.images_per_second, look.seconds_left) == ("idle", 0, 0, None)
-    assert look.seconds_since_last == 151
+    status = monitor.status()
+    assert (status.state, status.at_work, status.images_per_second, status.seconds_left) == ("idle", 0, 0, None)
+    assert status.seconds_since_last == 151
 
 
-def test_a_clock_that_is_behind_makes_no_negative_ages(watch: RunMonitor, tmp_path: Path, clock: Clock) -> None:
+def test_a_clock_that_is_behind_gives_no_negative_ages(monitor: RunMonitor, tmp_path: Path, clock: Clock) -> None:
     plan_round(tmp_path, images=100)
     make(tmp_path, 0, "a:1", age=-1000)
     make(tmp_path, 1, "b:1", age=-900)
     make(tmp_path, 2, "c:1", age=-970)
-    ages = {w.worker: w.seconds_since_last for w in watch.look().workers}
+    ages = {w.worker: w.seconds_since_last for w in monitor.status().workers}
     assert ages == {"a:1": 0, "b:1": 100, "c:1": 30}
     clock.now -= 5000
-    look = watch.look()
-    assert (look.at_work, look.seconds_since_last) == (2, 0)
+    status = monitor.status()
+    assert (status.at_work, status.seconds_since_last) == (2, 0)
 
 
-def test_shards_that_took_no_time_have_a_rate(watch: RunMonitor, tmp_path: Path) -> None:
+def test_shards_that_took_no_time_have_a_rate(monitor: RunMonitor, tmp_path: Path) -> None:
     plan_round(tmp_path, images=100)
     make(tmp_path, 0, seconds=0)
-    assert watch.look().images_per_second == 10_000
+    assert monitor.status().images_per_second == 10_000
 
 
-def test_it_waits_for_folder_and_manifest_and_sees_the_end(tmp_path: Path, clock: Clock) -> None:
+def test_states_from_before_the_folder_exists_to_the_end(tmp_path: Path, clock: Clock) -> None:
     folder = tmp_path / "shards"
-    watch = RunMonitor(folder, clock=clock)
-    assert watch.look() == RunStatus(state="no_folder")
+    monitor = RunMonitor(folder, clock=clock)
+    assert monitor.status() == RunStatus(state="no_folder")
     folder.mkdir()
-    assert watch.look() == RunStatus(state="no_manifest")
+    assert monitor.status() == RunStatus(state="no_manifest")
     plan_round(folder, images=20)
-    look = watch.look()
-    assert (look.state, counts(look), look.seconds_since_last) == ("idle", (0, 2, 0, 20), None)
+    status = monitor.status()
+    assert (status.state, counts(status), status.seconds_since_last) == ("idle", (0, 2, 0, 20), None)
     make(folder, 0)
-    assert watch.look().state == "working"
+    assert monitor.status().state == "working"
     make(folder, 1)
-    look = watch.look()
-    assert (look.state, counts(look), look.seconds_left, look.at_work) == ("done", (2, 2, 20, 20), 0, 0)
+    status = monitor.status()
+    assert (status.state, counts(status), status.seconds_left, status.at_work) == ("done", (2, 2, 20, 20), 0, 0)
     (folder / "manifest.json").unlink()
-    assert watch.look() == RunStatus(state="no_manifest")
+    assert monitor.status() == RunStatus(state="no_manifest")
 
 
-def test_every_round_counts_and_nothing_else(watch: RunMonitor, tmp_path: Path) -> None:
+def test_every_round_counts_and_no_other_shard(monitor: RunMonitor, tmp_path: Path) -> None:
     first = plan_round(tmp_path, images=25)
     for number in range(3):
         make(tmp_path, number, count=10 if number < 2 else 5)
-    make(tmp_path, 3)  # of nobody's plan, so far
-    assert watch.look().state == "done"
-    assert counts(watch.look()) == (3, 3, 25, 25)
+    make(tmp_path, 3)  # in no round yet
+    assert monitor.status().state == "done"
+    assert counts(monitor.status()) == (3, 3, 25, 25)
     plan_round(tmp_path, images=20, earlier=first)
-    look = watch.look()
-    assert (look.state, counts(look)) == ("working", (4, 5, 35, 45))
+    status = monitor.status()
+    assert (status.state, counts(status)) == ("working", (4, 5, 35, 45))
 
 
-def test_marks_are_read_once_and_again_when_they_are_others(
-    watch: RunMonitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_commit_records_are_read_once_and_again_when_they_are_replaced(
+    monitor: RunMonitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    original = RunMonitor._read_mark
+    original = RunMonitor._read_commit
 
     def note(self: RunMonitor, number: int, inode: int):
         read.append(number)
         return original(self, number, inode)
 
-    monkeypatch.setattr(RunMonitor, "_read_mark", note)
+    monkeypatch.setattr(RunMonitor, "_read_commit", note)
 
     def reads() -> list[int]:
         read.clear()
-        watch.look()
+        monitor.status()
         return sorted(read)
 
     plan_round(tmp_path, images=100)
@@ -176,67 +176,67 @@ def test_marks_are_read_once_and_again_when_they_are_others(
     assert reads() == []
     make(tmp_path, 3)
     assert reads() == [3]
-    make(tmp_path, 1, "other:1")  # remade in place
+    make(tmp_path, 1, "other:1")  # replaced
     assert reads() == [1]
-    assert {w.worker: w.shards for w in watch.look().workers} == {"a:1": 3, "other:1": 1}
+    assert {w.worker: w.shards for w in monitor.status().workers} == {"a:1": 3, "other:1": 1}
     shard_path(tmp_path, 0, "json").unlink()
-    shard_path(tmp_path, 2, "tar").unlink()  # which di-invert would make again
+    shard_path(tmp_path, 2, "tar").unlink()  # di-invert would make this shard again
     assert reads() == []
-    assert counts(watch.look())[0] == 2
+    assert counts(monitor.status())[0] == 2
     make(tmp_path, 0, "third:1")
     assert reads() == [0]
-    plan_round(tmp_path, images=100, seed=1)  # another run's shards
+    plan_round(tmp_path, images=100, seed=1)  # another run
     assert reads() == [0, 1, 3]
 
 
-def test_marks_that_vanish_while_they_are_read(
-    watch: RunMonitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_records_that_vanish_while_they_are_read(
+    monitor: RunMonitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan_round(tmp_path, images=100)
     for number in range(3):
         make(tmp_path, number)
     write_failure(tmp_path, 5, ShardFailure(reason="NaN", worker="a:1"))
-    original = RunMonitor._read_mark
+    original = RunMonitor._read_commit
 
     def late(self: RunMonitor, number: int, inode: int):
         shard_path(tmp_path, 1, "json").unlink(missing_ok=True)
         shard_path(tmp_path, 5, "failed").unlink(missing_ok=True)
         return original(self, number, inode)
 
-    monkeypatch.setattr(RunMonitor, "_read_mark", late)
-    look = watch.look()
-    assert (look.shards, look.failures) == (2, {})
+    monkeypatch.setattr(RunMonitor, "_read_commit", late)
+    status = monitor.status()
+    assert (status.shards, status.failures) == (2, {})
 
 
-def test_a_failure_counts_until_its_shard_is_there(watch: RunMonitor, tmp_path: Path) -> None:
+def test_a_failure_counts_until_its_shard_is_complete(monitor: RunMonitor, tmp_path: Path) -> None:
     plan_round(tmp_path, images=30)
     failure = ShardFailure(reason="ran into NaN", worker="a:1")
-    for number in (1, 2, 7):  # the last of nobody's plan
+    for number in (1, 2, 7):  # the last is in no round
         write_failure(tmp_path, number, failure)
     make(tmp_path, 0)
-    assert watch.look().failures == {1: failure, 2: failure}
+    assert monitor.status().failures == {1: failure, 2: failure}
     make(tmp_path, 1)
-    assert watch.look().failures == {2: failure}
+    assert monitor.status().failures == {2: failure}
     other = ShardFailure(reason="ran out of memory", worker="b:1")
     write_failure(tmp_path, 2, other)
-    assert watch.look().failures == {2: other}
-    assert watch.look().as_mapping()["failures"] == [{"shard": 2, "reason": "ran out of memory", "worker": "b:1"}]
+    assert monitor.status().failures == {2: other}
+    assert monitor.status().as_mapping()["failures"] == [{"shard": 2, "reason": "ran out of memory", "worker": "b:1"}]
     make(tmp_path, 2)
-    write_failure(tmp_path, 2, failure)  # beside a commit mark it tells nothing
-    look = watch.look()
-    assert (look.state, look.failures) == ("done", {})
+    write_failure(tmp_path, 2, failure)  # a commit record takes precedence
+    status = monitor.status()
+    assert (status.state, status.failures) == ("done", {})
 
 
-def test_damage_is_said_and_a_file_is_no_folder(watch: RunMonitor, tmp_path: Path) -> None:
+def test_damaged_records_and_a_file_in_place_of_the_folder(monitor: RunMonitor, tmp_path: Path) -> None:
     plan_round(tmp_path, images=30)
     make(tmp_path, 0)
-    watch.look()
+    monitor.status()
     make(tmp_path, 1)
     shard_path(tmp_path, 1, "json").write_text("{")
     with pytest.raises(DreamError, match=r"000001\.json is damaged"):
-        watch.look()
+        monitor.status()
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(DreamError, match=r"manifest\.json is damaged"):
-        watch.look()
+        monitor.status()
     with pytest.raises(ConfigError, match="is a file"):
-        RunMonitor(shard_path(tmp_path, 0, "tar")).look()
+        RunMonitor(shard_path(tmp_path, 0, "tar")).status()
