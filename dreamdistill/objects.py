@@ -16,7 +16,7 @@ from .shared.data.labelled import open_labelled
 from .shared.models import classifier
 from .shared.shards import folder
 from .shared.shards.gallery import write_gallery
-from .shared.shards.training import TrainingBatches, training_batches
+from .shared.shards.training_batches import TrainingBatches, training_batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,9 +28,9 @@ def _show(folder: Path, watch: bool, every: float, as_json: bool, debug: bool) -
     teacher, records = shards.manifest.teacher, list(shards.records.values())
     failures = read_failures(folder, shards.manifest.shards())
     summary: dict[str, Any] = {
-        "teacher": teacher["name"],
-        "classes": teacher["num_classes"],
-        "image_size": teacher["image_size"],
+        "teacher": teacher.title,
+        "classes": teacher.num_classes,
+        "image_size": teacher.image_size,
         "recipes": ", ".join(item.recipe["name"] for item in shards.manifest.rounds),
         "images": shards.num_samples,
         "images_planned": shards.num_planned,

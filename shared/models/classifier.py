@@ -184,7 +184,9 @@ def check_same(found: Classifier, record: ClassifierRecord) -> None:
         )
 
 
-def new_network(name: str, *, num_classes: int, preprocessing: Preprocessing, seed: int) -> tuple[str, nn.Module]:
+def new_network(
+    name: str, *, num_classes: int, preprocessing: Preprocessing, seed: int
+) -> tuple[str | None, nn.Module]:
     """A network with new weights of the named architecture, and the name that builds it (``Architecture.base``).
 
     Raises:

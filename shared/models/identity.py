@@ -15,7 +15,7 @@ class ClassifierRecord:
         name, weights: as ``--teacher`` and ``--weights`` take them, paths made absolute; the name is None for a module
             that was given in memory, which no name loads.
         sha256: of the weights, whatever file format they came in.
-        mean, std, image_size: see :class:`~.preprocessing.Preprocessing`.
+        mean, std, image_size: see ``Preprocessing`` in :mod:`.preprocessing`.
         num_classes: width of the logits.
         class_names: one for each class, or empty.
     """

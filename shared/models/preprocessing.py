@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError
+from .identity import ClassifierRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,11 @@ class Preprocessing:
             raise ConfigError("--std must be above 0")
         if self.image_size < 1:
             raise ConfigError("--image-size must be 1 or more")
+
+    @classmethod
+    def of(cls, record: ClassifierRecord) -> Preprocessing:
+        """The preprocessing of a classifier on record."""
+        return cls(mean=record.mean, std=record.std, image_size=record.image_size)
 
     @property
     def channels(self) -> int:

@@ -73,7 +73,7 @@ class DaliLoader:
         on_gpu = self.device.type == "cuda"
         where = "gpu" if on_gpu else "cpu"
         teacher = self.folder.manifest.teacher
-        channels, size = len(teacher["mean"]), teacher["image_size"]
+        channels, size = teacher.channels, teacher.image_size
         is_own = self._own_positions()
 
         def image_NCHW(encoded: Any) -> Any:

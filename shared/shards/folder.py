@@ -75,7 +75,7 @@ class ShardFolder:
     def identity(self) -> str:
         """sha256 of the folder's content: the teacher, the rounds, and which of their shards are complete."""
         rounds = [item.fingerprint for item in self.manifest.rounds]
-        return fingerprint([self.manifest.teacher["sha256"], rounds, list(self.records)])
+        return fingerprint([self.manifest.teacher.sha256, rounds, list(self.records)])
 
     @property
     def agreement(self) -> float:

@@ -47,7 +47,7 @@ def write_gallery(
     found = _first_images(folder, columns, classes)
     if not found:
         raise ConfigError(f"{folder.path} has no images of these classes; show others, or leave --classes out")
-    names = folder.manifest.teacher.get("class_names") or ()
+    names = folder.manifest.teacher.class_names
     blocks = [
         Block(images=found[target], number=str(target), name=names[target] if target < len(names) else "")
         for target in sorted(found)
@@ -65,7 +65,7 @@ def write_gallery(
 
 def caption_of(folder: ShardFolder) -> list[str]:
     """The parts of a gallery's caption."""
-    name = str(folder.manifest.teacher["name"])
+    name = folder.manifest.teacher.title
     recipes = list(dict.fromkeys(str(item.recipe["name"]) for item in folder.manifest.rounds))
     parts = [
         # The path of a network of the user's own says little to others, and may be long.

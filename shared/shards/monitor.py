@@ -206,7 +206,7 @@ class RunMonitor:
         working = any(worker.at_work for worker in workers)
         return RunStatus(
             state="done" if done else "working" if working else "idle",
-            teacher=str(manifest.teacher.get("name", "")),
+            teacher=manifest.teacher.title,
             shards=len(commits),
             shards_planned=len(self._planned),
             images=images,

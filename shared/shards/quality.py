@@ -16,6 +16,7 @@ from torch import Tensor
 from ..core.device import pick_device
 from ..core.errors import ConfigError
 from ..core.files import write_text
+from ..core.records import from_json
 from ..data.accuracy import check_labels
 from ..data.labelled import LabelledSet, labelled_batches, open_labelled
 from ..models.classifier import Classifier, load_model, reload_model
@@ -84,18 +85,18 @@ def score_folder(
     verifier_model = None
     if verifier is not None:
         verifier_model = load_model(
-            verifier, weights=verifier_weights, image_size=record["image_size"], device=torch_device
+            verifier, weights=verifier_weights, image_size=record.image_size, device=torch_device
         )
-        if verifier_model.num_classes != record["num_classes"]:
+        if verifier_model.num_classes != record.num_classes:
             raise ConfigError(
-                f"--verifier has {verifier_model.num_classes} classes and the teacher {record['num_classes']}"
+                f"--verifier has {verifier_model.num_classes} classes and the teacher {record.num_classes}"
             )
         channels = verifier_model.preprocessing.channels
-        if channels != len(record["mean"]):
-            raise ConfigError(f"--verifier takes {channels} channels and the teacher {len(record['mean'])}")
+        if channels != record.channels:
+            raise ConfigError(f"--verifier takes {channels} channels and the teacher {record.channels}")
     elif verifier_weights is not None:
         raise ConfigError("--verifier-weights needs --verifier, the network to which they belong")
-    images = open_labelled(real, record["num_classes"]) if real else None
+    images = open_labelled(real, record.num_classes) if real else None
     if images is not None:
         require_torchmetrics()
     earlier = read_score(shards)
@@ -135,13 +136,10 @@ def score(
 def read_score(shards: ShardFolder) -> Score | None:
     """The score in ``score.json``; None if there is none, or if the folder's content has changed since."""
     try:
-        record = json.loads((shards.path / SCORE).read_text())
-        if record["identity"] != shards.identity:
-            return None
-        real = Measures(**record["real"]) if record["real"] else None
-        return Score(**{**record, "synthetic": Measures(**record["synthetic"]), "real": real})
-    except (OSError, ValueError, KeyError, TypeError):
+        score = from_json(Score, json.loads((shards.path / SCORE).read_text()))
+    except (OSError, ValueError):
         return None  # a damaged score is measured again
+    return score if score.identity == shards.identity else None
 
 
 def _stored_images(shards: ShardFolder, teacher: Classifier) -> Iterator[tuple[Tensor, Tensor]]:

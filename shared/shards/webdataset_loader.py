@@ -62,7 +62,7 @@ class WebDatasetLoader:
 
     def _decode(self, sample: dict[str, bytes]) -> tuple[Tensor, np.ndarray, int]:
         data = sample["png"] if "png" in sample else sample["jpg"]
-        channels = len(self.folder.manifest.teacher["mean"])
+        channels = self.folder.manifest.teacher.channels
         return (
             decode_image(data, channels),
             np.load(io.BytesIO(sample["logits.npy"])),
