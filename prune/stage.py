@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..distill.criterion import Distillation
 from ..distill.trainer import train
+from ..distill.views import Views
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import cpu_count, make_deterministic, pick_device
 from ..shared.core.errors import DreamError
@@ -150,12 +152,18 @@ def _make(
         )
     seconds = time.monotonic() - begun
     network.requires_grad_(True)
+    criterion = Distillation.of(config.training, student=network, teacher=teacher.network, example_NCHW=example_NCHW)
     train(
         network,
         loader(),
-        config.training,
-        teacher=teacher.network,
-        preprocessing=teacher.preprocessing,
+        criterion,
+        views=Views(
+            training=config.training,
+            preprocessing=teacher.preprocessing,
+            relabelled=criterion.teacher is not None,
+        ),
+        training=config.training,
+        example_NCHW=example_NCHW,
         folder=folder,
         seed=config.seed,
         title="repair",

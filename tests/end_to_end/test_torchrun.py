@@ -10,18 +10,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
-from dreamdistill.distill.distributed import joined, torchrun_place
+from dreamdistill.distill.distributed import joined, share_processors, torchrun_place
 from dreamdistill.distill.recipe import Training
 from dreamdistill.shared.core.device import cpu_count
-from dreamdistill.shared.models.classifier import Preprocessing
+from dreamdistill.shared.models.classifier import Classifier, Preprocessing
 from dreamdistill.shared.shards.loaders import dali_is_installed
 
 Torchrun = Callable[..., "subprocess.Popen[str]"]
@@ -44,26 +46,28 @@ CASES: dict[str, dict] = {
 
 
 def train_in_float64(shards: Path, out: Path, name: str) -> None:
-    new_student, find_teacher = stage._student_at_start, stage._find_teacher
-    normalize = Preprocessing.normalize
+    """A training whose networks and images are float64."""
+    new_student, reload_model, normalize = stage.new_student, stage.reload_model, Preprocessing.normalize
 
-    def find_teacher_in_float64(*arguments: object, **options: object) -> object:
-        teacher = find_teacher(*arguments, **options)  # type: ignore[arg-type]
-        assert teacher is not None
+    def new_student_in_float64(*arguments: Any, **options: Any) -> tuple[str, nn.Module]:
+        architecture, student = new_student(*arguments, **options)
+        return architecture, student.double()
+
+    def reload_model_in_float64(*arguments: Any, **options: Any) -> Classifier:
+        teacher = reload_model(*arguments, **options)
         teacher.network.double()
         return teacher
 
+    settings = {"epochs": 2, "mixup": 0.0, **CASES[name]}
+    if not dali_is_installed():
+        settings["loader"] = "webdataset"
     with (
-        mock.patch.object(stage, "_student_at_start", lambda *a: (a[0].student, new_student(*a)[1].double())),
-        mock.patch.object(stage, "_find_teacher", find_teacher_in_float64),
+        mock.patch.object(stage, "new_student", new_student_in_float64),
+        mock.patch.object(stage, "reload_model", reload_model_in_float64),
         mock.patch.object(Preprocessing, "normalize", lambda *a: normalize(*a).double()),
     ):
-        settings = {"epochs": 2, "mixup": 0.0, **CASES[name]}
-        if not dali_is_installed():
-            settings["loader"] = "webdataset"
-        stage.run(
-            DistillConfig(out=out / name, shards=shards, student="digits_cnn_small", training=Training(**settings))
-        )
+        training = Training(**settings)
+        stage.run(DistillConfig(out=out / name, shards=shards, student="digits_cnn_small", training=training))
 
 
 def losses(folder: Path) -> list[float]:
@@ -221,8 +225,9 @@ def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    place, _ = stage._ground(DistillConfig())
+    place = torchrun_place()
     assert (place.rank, place.world) == (1, 2)
+    share_processors(place)
     assert torch.get_num_threads() == max(1, cpu_count() // 2)
     assert stage.dry_run(DistillConfig()) is None
 
