@@ -114,9 +114,15 @@ def torchrun_place() -> Place:
     return find_place() if under_torchrun() else Place()
 
 
-def share_processors(place: Place) -> None:
-    """Let torch use as many threads as this process's share of the machine's processors."""
+@contextlib.contextmanager
+def share_processors(place: Place) -> Iterator[None]:
+    """While the block lasts, torch has as many threads as this process's share of the machine's processors."""
+    before = torch.get_num_threads()
     torch.set_num_threads(max(1, cpu_count() // place.local_world))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

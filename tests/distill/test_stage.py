@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
@@ -134,3 +135,17 @@ def of_other_images(folder: Path, saved: Path) -> Path:
     record = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**record, "std": [0.7]}))
     return folder
+
+
+def test_a_dry_run_has_no_side_effects(shards: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    plan = stage.dry_run(config(shards, tmp_path / "s", batch_size=16))
+    assert plan is not None
+    assert (plan["images"], plan["steps"], plan["feature_maps"]) == (40, 9, [8, 4])
+    assert plan["seconds"] > 0
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == 1
+    assert not (tmp_path / "s").exists()
