@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shared.core.numerics import at_least_float32
+from ..shared.models.classifier import Preprocessing
 from .distributed import ALONE, Group
 from .features import (
     FeaturePair,
@@ -20,7 +21,7 @@ from .features import (
     match_feature_maps,
 )
 from .recipe import Training
-from .views import View
+from .views import View, Views
 
 
 class Criterion(Protocol):
@@ -91,6 +92,15 @@ class Distillation(Criterion):
             feature_weight=training.feature_weight,
             pairs=pairs,
             group=group,
+        )
+
+    def views(self, training: Training, preprocessing: Preprocessing) -> Views:
+        """Views by the settings of ``training`` that have the labels which this criterion needs."""
+        return Views(
+            training=training,
+            preprocessing=preprocessing,
+            relabelled=self.teacher is not None,
+            place=self.group.place,
         )
 
     def wrap(self, student: nn.Module) -> nn.Module:

@@ -32,18 +32,14 @@ def find_teacher(
     """The teacher of the shards. None if it does not load and the settings do not require it: logits are stored.
 
     Args:
-        given: the teacher in memory, in place of the one that the record names; it is moved to the device.
+        given: the teacher in memory, in place of the one that the record names.
         warn: if there is no teacher, print the reason on stderr.
 
     Raises:
         ConfigError: the given teacher did not make the shards, or the named one is required and does not load.
     """
     if given is not None:
-        if config.teacher or config.weights:
-            raise ConfigError("a teacher in memory comes with its weights: leave --teacher and --weights out")
-        check_same(given, record)
-        given.network.to(device)
-        return given
+        return given_teacher(given, record, device, named=bool(config.teacher or config.weights))
     try:
         return reload_model(record, name=config.teacher, weights=config.weights, device=device)
     except ConfigError as error:
@@ -52,6 +48,22 @@ def find_teacher(
         if warn:
             print(f"the teacher does not load, so its stored logits are the labels: {error}", file=sys.stderr)
         return None
+
+
+def given_teacher(given: Classifier, record: Record, device: torch.device, *, named: bool) -> Classifier:
+    """A teacher in memory, moved to the device.
+
+    Args:
+        named: whether the settings name a teacher or its weights, too.
+
+    Raises:
+        ConfigError: it did not make the shards, or there would be two teachers.
+    """
+    if named:
+        raise ConfigError("a teacher in memory comes with its weights: leave --teacher and --weights out")
+    check_same(given, record)
+    given.network.to(device)
+    return given
 
 
 def check_same(found: Classifier, record: Record) -> None:

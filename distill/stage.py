@@ -23,7 +23,6 @@ from .criterion import Distillation
 from .distributed import Group, joined, share_processors, torchrun_place
 from .networks import find_teacher, start_student
 from .trainer import seconds_per_step, train
-from .views import Views
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +141,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     criterion = Distillation.of(
         training, student=network, teacher=teacher.network if teacher else None, example_NCHW=example_NCHW
     )
-    views = Views(training=training, preprocessing=preprocessing, relabelled=criterion.teacher is not None)
+    views = criterion.views(training, preprocessing)
     with share_processors(place), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         seconds = seconds_per_step(network, batch, criterion, views=views, training=training, example_NCHW=example_NCHW)
     return {
@@ -174,12 +173,6 @@ def _train(
         example_NCHW=example_NCHW,
         group=group,
     )
-    views = Views(
-        training=training,
-        preprocessing=preprocessing,
-        relabelled=criterion.teacher is not None,
-        place=group.place,
-    )
     batches = make_loader(
         shards,
         loader,
@@ -195,7 +188,7 @@ def _train(
         student,
         batches,
         criterion,
-        views=views,
+        views=criterion.views(training, preprocessing),
         training=training,
         example_NCHW=example_NCHW,
         folder=folder,
