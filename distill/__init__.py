@@ -1,1 +1,1 @@
-"""A student out of shards."""
+"""The distill stage: trains a student on shards."""

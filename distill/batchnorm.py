@@ -1,7 +1,7 @@
-"""BatchNorm whose batch is the rows of all processes together, for any network, which stays the network that it is.
+"""BatchNorm over the rows of all processes together, for any network, whose modules are not changed.
 
-torch's ``SyncBatchNorm`` is another module put in BatchNorm's place: it refuses the CPU, and takes the activation off
-timm's BatchNorms, which hold one. Here it is the operation that is replaced, while a ``with`` block lasts.
+torch's ``SyncBatchNorm`` is a module that replaces BatchNorm's. It refuses the CPU, and removes the activation that
+timm's BatchNorms contain. Here the operation is replaced in place of the module, while a ``with`` block lasts.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from torch.overrides import TorchFunctionMode
 
 
 class GlobalBatchNorm(TorchFunctionMode):
-    """Within this, ``F.batch_norm`` in training takes mean and variance over the rows of all processes.
+    """A context in which ``F.batch_norm``, in training, takes mean and variance over the rows of all processes.
 
-    Every process must be within it, and have at least one row. Gradients of weight and bias are of the own rows; those
-    of the input count what it does to the others' rows. Running statistics come out the same, bit by bit, everywhere.
+    Every process must be in it, and have at least one row. Gradients of weight and bias count the process's own rows
+    alone; the gradient of the input includes its effect on the rows of other processes. Running statistics have the
+    same bits in all processes.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -36,7 +37,7 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Takes what ``F.batch_norm`` takes."""
+    """With the arguments of ``F.batch_norm``."""
     if not training:
         return F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     if input.device.type == "cuda":
@@ -49,9 +50,9 @@ def _batch_norm(
 
 
 class _OnCpu(torch.autograd.Function):
-    """Training's BatchNorm is inference's with the batch's statistics, and two terms more in the gradient.
+    """BatchNorm in training: that of inference with the batch's statistics, and two more terms in the gradient.
 
-    y = gamma xhat + beta, xhat = (x - mean) / std, over n values a channel. With g = dL/dy:
+    y = gamma xhat + beta, xhat = (x - mean) / std, over the n values of a channel. With g = dL/dy:
     dL/dx = gamma / std (g - sum(g) / n - xhat sum(g xhat) / n)  (Ioffe and Szegedy 2015).
     """
 
@@ -66,8 +67,8 @@ class _OnCpu(torch.autograd.Function):
         momentum: float,
         eps: float,
     ) -> Tensor:
-        # Means and variances of the parts give those of the whole (Chan et al. 1979) with no sum of squares, which
-        # loses its digits where the mean is large.
+        # Means and variances of the parts give those of the whole (Chan et al. 1979). A sum of squares would lose
+        # digits where the mean is large.
         mean_C, var_C = torch.batch_norm_update_stats(x_NCHW, None, None, 0.0)
         own = torch.cat([mean_C, var_C, mean_C.new_tensor([x_NCHW.numel() // x_NCHW.shape[1]])])
         parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
@@ -93,7 +94,7 @@ class _OnCpu(torch.autograd.Function):
         sums_2C = torch.cat([grad_weight_C, grad_bias_C])
         distributed.all_reduce(sums_2C)
         both_2C = sums_2C * (gamma_C * (var_C + ctx.eps).rsqrt() / count).repeat(2)
-        # xhat times the first plus the second is a BatchNorm again, which torch has a fast kernel for.
+        # The two sums enter as slope * xhat + shift: a BatchNorm again, for which torch has a fast kernel.
         slope_C, shift_C = both_2C.chunk(2)
         grad_NCHW -= F.batch_norm(x_NCHW, mean_C, var_C, slope_C, shift_C, eps=ctx.eps)
         return grad_NCHW, *((None, None) if weight is None else (grad_weight_C, grad_bias_C)), None, None, None, None

@@ -1,11 +1,135 @@
-"""The distillation loss, and that of hints."""
+"""What the student is trained for: the protocol of a criterion, and knowledge distillation, the one implementation."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shared.core.numerics import at_least_float32
+from ..shared.models.classifier import Preprocessing
+from .distributed import ALONE, Group
+from .features import (
+    FeaturePair,
+    StudentWithRegressors,
+    find_feature_maps,
+    forward_with_features,
+    match_feature_maps,
+)
+from .recipe import Training
+from .views import View, Views
+
+
+class Criterion(Protocol):
+    """The objective of a training. Subclass it, and write :meth:`__call__`; :meth:`wrap` has a default."""
+
+    def wrap(self, student: nn.Module) -> nn.Module:
+        """The module to train: the student, and whatever else this criterion trains with it.
+
+        Its forward takes network input (N, C, H, W) and returns a tensor or a tuple of tensors. Its whole state goes
+        into the checkpoint. The trainer calls this once, on the device to train on, with torch's generators seeded.
+        """
+        return student
+
+    def __call__(self, view: View, outputs: tuple[Tensor, ...]) -> Tensor:
+        """The loss, a scalar: the mean over the view's images.
+
+        Args:
+            view: this process's images of the batch, and their stored targets and logits.
+            outputs: of the wrapped module for ``view.x_NCHW``, as a tuple. Every one must enter the loss: several
+                processes wait for the gradients of all parameters.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distillation(Criterion):
+    """Soft labels at a temperature (Hinton et al. 2015), and feature distillation (Romero et al. 2015).
+
+    The loss is ``T^2 KL(p_teacher || p_student)``, plus ``feature_weight`` times the mean of :func:`feature_loss` over
+    the pairs of feature maps.
+
+    Args:
+        teacher: labels every view; in eval mode. None takes the stored logits, and needs views that have labels.
+        pairs: the feature maps that the student predicts; none without a teacher.
+        group: the processes that train together.
+    """
+
+    teacher: nn.Module | None
+    temperature: float
+    feature_weight: float = 0.0
+    pairs: Sequence[FeaturePair] = ()
+    group: Group = ALONE
+
+    @classmethod
+    def of(
+        cls,
+        training: Training,
+        *,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        example_NCHW: Tensor,
+        group: Group = ALONE,
+    ) -> Distillation:
+        """As the settings of ``training`` say: temperature, feature_weight, and whether the labels are stored.
+
+        Args:
+            teacher: None if there is none, so that the labels are the stored ones.
+            example_NCHW: any network input, on the device of student and teacher.
+        """
+        if training.labels == "stored":
+            teacher = None
+        pairs: Sequence[FeaturePair] = ()
+        if teacher is not None and training.feature_weight:
+            pairs = match_feature_maps(*(find_feature_maps(each, example_NCHW) for each in (student, teacher)))
+        return cls(
+            teacher=teacher,
+            temperature=training.temperature,
+            feature_weight=training.feature_weight,
+            pairs=pairs,
+            group=group,
+        )
+
+    def views(self, training: Training, preprocessing: Preprocessing) -> Views:
+        """Views by the settings of ``training`` that have the labels which this criterion needs."""
+        return Views(
+            training=training,
+            preprocessing=preprocessing,
+            relabelled=self.teacher is not None,
+            place=self.group.place,
+        )
+
+    def wrap(self, student: nn.Module) -> nn.Module:
+        return StudentWithRegressors(student, self.pairs)
+
+    def __call__(self, view: View, outputs: tuple[Tensor, ...]) -> Tensor:
+        logits_NK, *predictions = outputs
+        soft_labels_NK, features = self._targets(view)
+        loss = distillation_loss(logits_NK, soft_labels_NK, self.temperature)
+        if not self.pairs:
+            return loss
+        squares = torch.stack([at_least_float32(feature).square().mean() for feature in features])
+        each = zip(predictions, features, self.group.mean(view.weight * squares), strict=True)
+        return loss + self.feature_weight * torch.stack([feature_loss(*one) for one in each]).mean()
+
+    @torch.no_grad()
+    def _targets(self, view: View) -> tuple[Tensor, list[Tensor]]:
+        """Soft labels (N, K), and the teacher's feature maps (N, C, side, side), in the order of the pairs."""
+        if self.teacher is None:
+            return view.labels(soften(view.batch.logits, self.temperature)), []
+        wanted = [pair.teacher for pair in self.pairs]
+        with autocast(view.x_NCHW):
+            logits_NK, maps = forward_with_features(self.teacher, view.x_NCHW, wanted)
+        return soften(logits_NK, self.temperature), [maps[feature_map] for feature_map in wanted]
+
+
+def autocast(x: Tensor) -> torch.autocast:
+    """bfloat16 for a network's forward on CUDA, as the trainer runs the student; losses are computed outside of it."""
+    return torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda")
 
 
 def soften(logits_NK: Tensor, temperature: float) -> Tensor:
@@ -24,13 +148,14 @@ def distillation_loss(student_NK: Tensor, soft_labels_NK: Tensor, temperature: f
     return temperature**2 * F.kl_div(log_student, soft_labels_NK, reduction="batchmean")
 
 
-def feature_loss(guess_NCHW: Tensor, hint_NCHW: Tensor, square: Tensor) -> Tensor:
-    """``mean((guess - hint / sqrt(square))^2)``: one weight suits layers of any scale; 1 where all guesses are 0.
+def feature_loss(prediction_NCHW: Tensor, feature_NCHW: Tensor, mean_square: Tensor) -> Tensor:
+    """``mean((prediction - feature / sqrt(mean_square))^2)``: 1 where all predictions are 0, so one weight suits layers
+    of any scale.
 
     Args:
-        guess_NCHW: the student's, in units of the hints' size.
-        hint_NCHW: the teacher's feature map.
-        square: mean square of the hints of the whole batch, a scalar.
+        prediction_NCHW: from the student, in units of the feature's root mean square.
+        feature_NCHW: the teacher's feature map.
+        mean_square: of the feature over the whole batch, a scalar.
     """
-    size = square.clamp_min(1e-6).sqrt()  # a dead layer has nothing to tell
-    return (at_least_float32(guess_NCHW) - at_least_float32(hint_NCHW) / size).square().mean()
+    scale = mean_square.clamp_min(1e-6).sqrt()  # a layer whose outputs are all 0 must not divide by 0
+    return (at_least_float32(prediction_NCHW) - at_least_float32(feature_NCHW) / scale).square().mean()

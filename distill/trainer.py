@@ -1,14 +1,16 @@
-"""The training loop: a student learns to answer, and to see, as the teacher does on the shards' images.
+"""The training loop: steps, epochs, learning rates and checkpoints, for any student, views and criterion.
 
-One process, or a group of them that take each step together: the same steps, but for rounding.
+It runs in one process, or in a group of processes that take each step together. The steps are the same, but for
+rounding.
 """
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,58 +20,56 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.errors import DreamError
 from ..shared.core.files import write_bytes
-from ..shared.core.launch import Rows
 from ..shared.core.numerics import derive_seed, lr_factor
-from ..shared.models.classifier import Preprocessing
 from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Batch, Loader
-from .distributed import ALONE, Group
-from .features import StudentWithRegressors
+from .criterion import Criterion, autocast
+from .distributed import ALONE, Forward, Group
 from .muon import Muon
 from .recipe import Training
-from .views import Lessons, autocast
+from .views import View
 
 ADAM_LR, ADAM_BETA2 = 0.2, 0.99  # for biases and BatchNorms; the first is a share of the matrices' learning rate
-
-# Rows of a batch (N, C, H, W), which they are -> the student's logits (N, K), and its guesses of the teacher's hints
-Forward = Callable[[Tensor, Rows], tuple[Tensor, ...]]
 
 
 def train(
     student: nn.Module,
     loader: Loader,
-    training: Training,
+    criterion: Criterion,
     *,
-    teacher: nn.Module | None,
-    preprocessing: Preprocessing,
+    views: Callable[[Batch], View],
+    training: Training,
+    example_NCHW: Tensor,
     folder: ResultFolder,
     seed: int,
     title: str,
     group: Group = ALONE,
 ) -> None:
-    """Train in place, going on from the folder's checkpoint if there is one.
+    """Train the student in place. Where the folder has a checkpoint, the training goes on from it.
 
     Args:
         student: on the device to train on.
-        loader: gives this process's rows of each batch; with mixup the whole batch, since any image may be a partner.
-        teacher: asked for the soft labels of each augmented image and for hints, unless the stored logits are to be
-            the labels; None uses those.
-        preprocessing: of the teacher, whose images these are.
+        loader: gives this process's rows of each batch, or whole batches if the views need them.
+        criterion: the objective. What it trains beside the student goes into the checkpoint too.
+        views: what the student sees of a batch (:class:`~.views.Views`). Random numbers come from torch's default
+            generators, which are seeded anew each epoch.
+        training: epochs, warm-up, learning rate and momentum.
+        example_NCHW: any network input.
         folder: gets ``checkpoint.pt`` and ``metrics.jsonl`` at the end of each epoch, from the group's first process.
         title: for the progress bar.
-        group: of the processes that train this student together.
+        group: the processes that train this student together.
 
     Raises:
         DreamError: the loss became NaN, or the checkpoint is damaged.
     """
     device = next(student.parameters()).device
-    torch.manual_seed(seed)  # the first weights of what guesses hints
-    hinted, lessons, optimizers = set_up(student, teacher, training, preprocessing=preprocessing, group=group)
+    torch.manual_seed(seed)  # for the first weights of what the criterion adds to the student
+    network, optimizers = _set_up(student, criterion, training)
     epochs = training.passes(len(loader))
     steps, warmup = epochs * len(loader), training.warmup_epochs * len(loader)
     schedulers = [LambdaLR(each, lambda step: lr_factor(step, steps, warmup=warmup)) for each in optimizers]
     parts: dict[str, Any] = {
-        "student": hinted,
+        "network": network,
         "loader": loader,
         **{f"optimizer {number}": optimizer for number, optimizer in enumerate(optimizers)},
         **{f"scheduler {number}": scheduler for number, scheduler in enumerate(schedulers)},
@@ -77,15 +77,16 @@ def train(
     if group.is_first:
         folder.begin()
     history = _restore(folder, parts, device, group)
-    forward = group.together(hinted, preprocessing.blank(1).to(next(student.parameters())))
+    forward = group.parallel(network, example_NCHW.to(next(student.parameters())))
+    step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
     with ProgressBar(title, total=epochs, unit="epochs") if group.is_first else nullcontext() as bar:
         if bar is not None:
             bar.advance(len(history))
         for epoch in range(len(history), epochs):
             begun = time.monotonic()
-            torch.manual_seed(derive_seed(seed, epoch))  # so that a resumed run draws what an uninterrupted one draws
-            hinted.train()
-            loss = _one_epoch(forward, loader, lessons, optimizers, schedulers, group)
+            torch.manual_seed(derive_seed(seed, epoch))  # a resumed run draws what an uninterrupted one draws
+            network.train()
+            loss = _one_epoch(step, loader, schedulers, group)
             history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(time.monotonic() - begun, 3)})
             if bar is not None:
                 _save(folder, parts, history)
@@ -93,58 +94,75 @@ def train(
     student.eval()
 
 
-def set_up(
-    student: nn.Module, teacher: nn.Module | None, training: Training, *, preprocessing: Preprocessing, group: Group
-) -> tuple[StudentWithRegressors, Lessons, list[torch.optim.Optimizer]]:
-    """What :func:`take_step` takes for this student, which is on the device to train on."""
+def seconds_per_step(
+    student: nn.Module,
+    batch: Batch,
+    criterion: Criterion,
+    *,
+    views: Callable[[Batch], View],
+    training: Training,
+    example_NCHW: Tensor,
+) -> float:
+    """The time that one process takes for one step of :func:`train` with this batch. Changes the student's weights."""
+    network, optimizers = _set_up(student, criterion, training)
+    forward = ALONE.parallel(network.train(), example_NCHW)
+    step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
+    seconds = 0.0
+    for _ in range(2):  # the first is a warm-up
+        begun = time.monotonic()
+        float(step(batch))  # waits for the device
+        seconds = time.monotonic() - begun
+    return seconds
+
+
+def _set_up(
+    student: nn.Module, criterion: Criterion, training: Training
+) -> tuple[nn.Module, Sequence[torch.optim.Optimizer]]:
+    """The module to train, and its optimizers: Muon for weights, Adam for biases and BatchNorms if there are any."""
     student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if training.labels == "stored":
-        teacher = None
-    example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
-    hinted = StudentWithRegressors(student, teacher if training.feature_weight else None, example_NCHW)
-    lessons = Lessons(
-        training=training, teacher=teacher, places=hinted.places, preprocessing=preprocessing, group=group
-    )
-    return hinted, lessons, _optimizers(hinted, training)
-
-
-def _optimizers(hinted: StudentWithRegressors, training: Training) -> list[torch.optim.Optimizer]:
-    """Muon for the weights of a student and its guesses; Adam for biases and BatchNorms, where there are any."""
-    matrices = [p for p in hinted.parameters() if p.ndim > 1]
-    vectors = [p for p in hinted.parameters() if p.ndim <= 1]
+    network = criterion.wrap(student)
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
     muon = Muon(matrices, lr=training.lr, momentum=training.momentum)
     betas = training.momentum, ADAM_BETA2
-    return [muon, torch.optim.Adam(vectors, lr=training.lr * ADAM_LR, betas=betas)] if vectors else [muon]
+    return network, [muon, torch.optim.Adam(vectors, lr=training.lr * ADAM_LR, betas=betas)] if vectors else [muon]
 
 
-def take_step(forward: Forward, batch: Batch, lessons: Lessons, optimizers: list[torch.optim.Optimizer]) -> Tensor:
-    """Learn from a batch. Returns this process's part of the loss, whose mean over the group is the batch's."""
-    lesson = lessons.of(batch)
-    with autocast(lesson.x_NCHW):
-        said = forward(lesson.x_NCHW, lesson.rows)
-    loss = lesson.share * lessons.loss(lesson, said)  # the group takes the mean of its processes' gradients
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss.backward()
-    for optimizer in optimizers:
-        optimizer.step()
-    return loss.detach()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of gradient descent.
+
+    Attributes:
+        forward: of the module to train (:meth:`~.distributed.Group.parallel`).
+    """
+
+    forward: Forward
+    views: Callable[[Batch], View]
+    criterion: Criterion
+    optimizers: Sequence[torch.optim.Optimizer]
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Learn from a batch. Returns this process's part of the loss; the mean over the group is the batch's loss."""
+        view = self.views(batch)
+        with autocast(view.x_NCHW):
+            outputs = self.forward(view.x_NCHW, view.rows)
+        loss = view.weight * self.criterion(view, outputs)  # the group takes the mean of its processes' gradients
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss.detach()
 
 
-def _one_epoch(
-    forward: Forward,
-    loader: Loader,
-    lessons: Lessons,
-    optimizers: list[torch.optim.Optimizer],
-    schedulers: list[LambdaLR],
-    group: Group,
-) -> float:
+def _one_epoch(step: Step, loader: Loader, schedulers: Sequence[LambdaLR], group: Group) -> float:
+    """A step for each batch. Returns the mean loss of the images."""
     total = torch.zeros(())
     count = 0
     for batch in loader:
         if batch.rows.total < 2:
-            continue  # BatchNorm has no variance to take of one image
-        loss = take_step(forward, batch, lessons, optimizers)
+            continue  # a BatchNorm has no variance of one image
+        loss = step(batch)
         for scheduler in schedulers:
             scheduler.step()
         total = total.to(loss.device) + loss * batch.rows.total
@@ -156,7 +174,7 @@ def _one_epoch(
 
 
 def _restore(folder: ResultFolder, parts: dict[str, Any], device: torch.device, group: Group) -> list[dict[str, Any]]:
-    """Go on from the checkpoint that the first process sees, everywhere, and return its history."""
+    """Load the checkpoint that the first process finds, in all processes. Returns its history, [] without one."""
     found = folder.checkpoint.read_bytes() if group.is_first and folder.checkpoint.exists() else None
     found = group.from_first(found)
     if found is None:
@@ -165,13 +183,13 @@ def _restore(folder: ResultFolder, parts: dict[str, Any], device: torch.device, 
         saved = torch.load(io.BytesIO(found), map_location=device, weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(saved[name])
-    except Exception as error:  # of a damaged file, torch's unpickler may raise anything
+    except Exception as error:  # torch's unpickler may raise anything for a damaged file
         raise DreamError(f"{folder.checkpoint} is damaged; run again with --overwrite") from error
     return saved["history"]
 
 
 def _save(folder: ResultFolder, parts: dict[str, Any], history: list[dict[str, Any]]) -> None:
-    # By way of memory: on a full disk torch.save raises a RuntimeError that does not say so.
+    # Written from memory: on a full disk, torch.save to a file raises a RuntimeError that does not name the cause.
     buffer = io.BytesIO()
     torch.save({"history": history, **{name: part.state_dict() for name, part in parts.items()}}, buffer)
     write_bytes(folder.checkpoint, buffer.getvalue())

@@ -1,113 +1,106 @@
-"""Lessons: what a student sees of a batch, and what it is to say of it."""
+"""Views: what the student sees of a batch. Images are cropped, flipped and mixed here.
+
+A view knows no teacher and no loss; what the student is to answer is the criterion's (:mod:`.criterion`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..shared.core.launch import Rows
-from ..shared.core.numerics import at_least_float32
+from ..shared.core.launch import Place, Rows
 from ..shared.data.augment import random_flip, random_resized_crop, random_shift
 from ..shared.models.classifier import Preprocessing
 from ..shared.shards.batches import Batch
-from .criterion import distillation_loss, feature_loss, soften
 from .dead_leaves import dead_leaves
-from .distributed import Group
-from .features import FeatureMap, forward_with_features
-from .mixing import mixed
+from .mixing import Mixing, mix_images
 from .recipe import Training
 
-PAD_SHARE = 8  # the shift is up to a side / 8: 4 pixels of 32, as CIFAR recipes have it
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """Augmented images (N, C, H, W); which rows of the whole batch they are; their soft labels (N, K); the teacher's
-    hints (N, C, side, side)."""
-
-    x_NCHW: Tensor
-    rows: Rows
-    labels_NK: Tensor
-    hints: list[Tensor]
-
-    @property
-    def share(self) -> float:
-        """The weight of a mean over these images in the mean of the processes: they may have one image more or less."""
-        return len(self.x_NCHW) * self.rows.step / self.rows.total
+PAD_SHARE = 8  # images are shifted by up to side / 8: 4 pixels of 32, as in the usual CIFAR recipes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lessons:
-    """Makes lessons of batches. Random numbers come from torch's default generators, which the trainer seeds.
+class View:
+    """The augmented images of one process, and what is stored of them.
+
+    Attributes:
+        x_NCHW: network input, channels last in memory.
+        rows: which rows of the batch of all processes the images are.
+        batch: what the images were made from, with targets and the teacher's stored logits. It holds the rows of this
+            process, or, where images are mixed, those of all processes, since any image may be a mixing partner.
+        mixing: how the images of ``batch`` were mixed; None if they were not.
+    """
+
+    x_NCHW: Tensor
+    rows: Rows
+    batch: Batch
+    mixing: Mixing | None = None
+
+    @property
+    def weight(self) -> float:
+        """The weight of a mean over these images in the mean over the processes, which may have one image more or
+        less than others."""
+        return len(self.x_NCHW) * self.rows.step / self.rows.total
+
+    def labels(self, labels_MK: Tensor) -> Tensor:
+        """Labels (N, K) of the view's images, from labels of the images of ``batch``: one-hot or soft, mixed as the
+        images were.
+
+        Raises:
+            ValueError: images were mixed with dead leaves, which have no label.
+        """
+        if self.mixing is None:
+            return labels_MK
+        return self.rows.take(self.mixing.labels(labels_MK))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """Makes views of batches, by the settings of ``training``: crop, min_area, flip, mixup, shape_cutmix, dead_leaves.
+
+    Random numbers come from torch's default generators, which the trainer seeds.
 
     Args:
-        teacher: asked for the soft labels of each augmented image; None uses the stored logits.
-        places: of the hints in the teacher; none without one.
-        preprocessing: of the teacher, whose images these are.
-        group: of the processes that take a batch together.
+        relabelled: whether the criterion has a teacher label every view. If not, labels are those of the whole images:
+            ``crop="auto"`` shifts images in place of cutting out parts, and no dead leaves are mixed in.
+        preprocessing: the teacher's, since these are its images.
+        place: this process's among those that share each batch.
     """
 
     training: Training
-    teacher: nn.Module | None
-    places: list[FeatureMap]
     preprocessing: Preprocessing
-    group: Group
+    relabelled: bool
+    place: Place = Place()
 
     @torch.no_grad()
-    def of(self, batch: Batch) -> Lesson:
-        """A lesson of this process's rows of the batch; with mixup it must hold all of them."""
-        x_NCHW, labels_NK, rows = self._views(batch)
-        x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
-        if labels_NK is not None:
-            return Lesson(x_NCHW, rows, labels_NK, [])
-        assert self.teacher is not None
-        with autocast(x_NCHW):
-            logits_NK, maps = forward_with_features(self.teacher, x_NCHW, self.places)
-        labels_NK = soften(logits_NK, self.training.temperature)
-        return Lesson(x_NCHW, rows, labels_NK, [maps[place] for place in self.places])
-
-    def _views(self, batch: Batch) -> tuple[Tensor, Tensor | None, Rows]:
-        """Augmented images (N, C, H, W), their soft labels (N, K) if those are stored, and which rows they are."""
+    def __call__(self, batch: Batch) -> View:
+        """A view of this process's rows of the batch. With mixup the batch must hold the rows of all processes."""
         training = self.training
-        x_NCHW, rows = self.preprocessing.normalize(batch.images), batch.rows
-        crop = training.crop
-        if crop == "auto":
-            crop = "pad" if self.teacher is None else "resized"  # a stored label is of the whole image
-        if crop == "pad":
-            x_NCHW = random_shift(x_NCHW, rows, max(1, self.preprocessing.image_size // PAD_SHARE))
-        elif crop == "resized":
-            x_NCHW = random_resized_crop(x_NCHW, rows, training.min_area)
+        x_NCHW, rows, mixing = self._cropped(batch), batch.rows, None
         if training.flip:
             x_NCHW = random_flip(x_NCHW, rows)
-        labels_NK = soften(batch.logits, training.temperature) if self.teacher is None else None
         if training.mixup:
-            x_NCHW, partner_N, share_N = mixed(
-                x_NCHW, training.mixup, shape_cutmix=training.shape_cutmix, strangers_NCHW=self._strangers(x_NCHW)
+            x_NCHW, mixing = mix_images(
+                x_NCHW, training.mixup, shape_cutmix=training.shape_cutmix, extra_NCHW=self._dead_leaves(x_NCHW)
             )
-            if labels_NK is not None:
-                labels_NK = torch.lerp(labels_NK[partner_N], labels_NK, share_N[:, None].to(labels_NK))
-            rows = Rows.of(rows.total, self.group.place)
-            x_NCHW, labels_NK = rows.take(x_NCHW), None if labels_NK is None else rows.take(labels_NK)
-        return x_NCHW, labels_NK, rows
+            rows = Rows.of(rows.total, self.place)
+            x_NCHW = rows.take(x_NCHW)
+        x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
+        return View(x_NCHW=x_NCHW, rows=rows, batch=batch, mixing=mixing)
 
-    def _strangers(self, x_NCHW: Tensor) -> Tensor | None:
-        """Dead leaves for a share of the batch; none where nobody can be asked what they show."""
-        count = round(self.training.dead_leaves * len(x_NCHW)) if self.teacher is not None else 0
+    def _cropped(self, batch: Batch) -> Tensor:
+        x_NCHW, crop = self.preprocessing.normalize(batch.images), self.training.crop
+        if crop == "auto":
+            crop = "resized" if self.relabelled else "pad"
+        if crop == "pad":
+            return random_shift(x_NCHW, batch.rows, max(1, self.preprocessing.image_size // PAD_SHARE))
+        if crop == "resized":
+            return random_resized_crop(x_NCHW, batch.rows, self.training.min_area)
+        return x_NCHW
+
+    def _dead_leaves(self, x_NCHW: Tensor) -> Tensor | None:
+        """Mixing partners for a share of the batch; None where nobody could label the results."""
+        count = round(self.training.dead_leaves * len(x_NCHW)) if self.relabelled else 0
         return dead_leaves(count, self.preprocessing, x_NCHW.device) if count else None
-
-    def loss(self, lesson: Lesson, said: tuple[Tensor, ...]) -> Tensor:
-        """Of the student's logits (N, K) and its guesses of the hints: mean over this process's images."""
-        logits_NK, *guesses = said
-        loss = distillation_loss(logits_NK, lesson.labels_NK, self.training.temperature)
-        if not guesses:
-            return loss
-        squares = torch.stack([at_least_float32(hint).square().mean() for hint in lesson.hints])
-        each = zip(guesses, lesson.hints, self.group.mean(lesson.share * squares), strict=True)
-        return loss + self.training.feature_weight * torch.stack([feature_loss(*hint) for hint in each]).mean()
-
-
-def autocast(x: Tensor) -> torch.autocast:
-    """bfloat16 for the networks on CUDA."""
-    return torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda")

@@ -1,1 +1,1 @@
-"""A smaller teacher."""
+"""The prune stage: makes the teacher smaller."""

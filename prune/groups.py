@@ -1,8 +1,7 @@
-"""Channels out of a network: which ones can only go together, and taking them away.
+"""Groups of channels that can only be removed together, and the removal of channels from one layer.
 
-The one module that knows torch-pruning. It traces the network and follows a channel through additions,
-concatenations, depthwise convolutions and flattening. What it finds is checked before the network is touched: without
-the channels the network must compute what it computes with zeros where they were read.
+The one module that knows torch-pruning, which traces a network and follows each channel through additions,
+concatenations, depthwise convolutions and flattening. Nothing here checks what the tracer found; :mod:`.surgery` does.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from torch_pruning.ops import OPTYPE, module2type
 from ..shared.core.errors import ConfigError
 from ..shared.models.networks import PadShortcut
 
+Side = Literal["in", "out"]
 REFUSAL = "this architecture cannot be pruned ({reason}); distil it into a smaller student with di-distill instead"
 
-
-# What the graph has between layers, and what has no width of its own.
+# Nodes of the graph that stand between layers, and have no channels of their own.
 _TRANSPARENT = frozenset(
     {OPTYPE.CONCAT, OPTYPE.SPLIT, OPTYPE.ELEMENTWISE, OPTYPE.RESHAPE, OPTYPE.UNBIND, OPTYPE.EXPAND, OPTYPE.SLICE}
 )
@@ -33,31 +32,31 @@ _TRANSPARENT = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """What one side of one layer loses with a group's channels.
+    """The part of a group that lies on one side of one layer.
 
     Attributes:
         layer: its name in the network.
-        side: ``in`` or ``out``; ``out`` stands for both where a layer has as many inputs as outputs, one to one.
-        indices: channels of that side of the layer, and
-        channels: for each of them, the group's channel that it goes with.
-        gated: whether the layer's gate counts in the group's score.
-        filters: whether each index is a convolution filter.
+        side: ``in`` or ``out``. A BatchNorm or depthwise convolution, whose inputs and outputs are the same channels,
+            has ``out`` alone.
+        indices: channels of that side of the layer.
+        channels: for each of the indices, the group's channel that it belongs to.
+        gated: whether the gate of the layer counts in the group's score.
     """
 
     layer: str
-    side: Literal["in", "out"]
+    side: Side
     indices: tuple[int, ...]
     channels: tuple[int, ...]
     gated: bool
-    filters: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelGroup:
-    """Channels 0..C-1, each of which leaves all the members at once.
+    """Channels 0..C-1, each of which is removed from all members at once.
 
     Attributes:
-        name: the convolution that the channels are counted in; the same whenever the same network is traced.
+        name: the convolution whose outputs the channels are; the same whenever the same network is traced.
+        num_channels: C.
     """
 
     name: str
@@ -73,21 +72,13 @@ class ChannelGroup:
                 total_C.index_add_(0, torch.tensor(member.channels), values)
         return total_C
 
-    def filters(self) -> Tensor:
-        """(C,) int64: for each channel, how many convolution filters go with it."""
-        total_C = torch.zeros(self.num_channels, dtype=torch.int64)
-        for member in self.members:
-            if member.filters:
-                total_C += torch.bincount(torch.tensor(member.channels), minlength=self.num_channels)
-        return total_C
-
 
 def find_groups(network: nn.Module, example_NCHW: Tensor) -> list[ChannelGroup]:
     """The groups of channels that can be removed, in the order of their first convolution.
 
-    Left out are channels that the logits or the image are made of, and channels that any layer takes part in which
-    a channel table cannot describe (:mod:`~dreamdistill.shared.widths`): ordinary grouped convolutions, LayerNorm,
-    bare parameters.
+    Excluded are the channels of the logits and of the image, and channels that belong to a layer which a channel
+    configuration cannot describe (:mod:`~dreamdistill.shared.models.channels`): ordinary grouped convolutions,
+    LayerNorm, bare parameters.
 
     Args:
         example_NCHW: one image; its values do not matter.
@@ -98,10 +89,10 @@ def find_groups(network: nn.Module, example_NCHW: Tensor) -> list[ChannelGroup]:
     traced = copy.deepcopy(network).cpu().eval().requires_grad_(True)
     try:
         with torch.enable_grad(), warnings.catch_warnings():
-            # The tracer goes on without the widths it wanted, for minutes, and to no good end.
+            # After this warning the tracer goes on for minutes without what it needs, and then fails.
             warnings.filterwarnings("error", message="Maximum recursive depth reached")
             groups = list(_groups(traced, example_NCHW))
-    except Exception as error:  # whatever goes wrong in there means the same to the user
+    except Exception as error:  # any failure of the tracer means the same to the user
         raise ConfigError(REFUSAL.format(reason="its channels cannot be traced")) from error
     if not groups:
         raise ConfigError(REFUSAL.format(reason="every channel is tied to a layer of a kind that cannot be narrowed"))
@@ -109,14 +100,14 @@ def find_groups(network: nn.Module, example_NCHW: Tensor) -> list[ChannelGroup]:
 
 
 class _PadShortcutPruner(tp.BasePruningFunc):
-    """For :class:`PadShortcut`: inputs and outputs are separate dimensions, as a convolution's are."""
+    """For :class:`PadShortcut`, whose inputs and outputs are separate channels, as a convolution's are."""
 
     def prune_out_channels(self, layer: Any, idxs: Sequence[int]) -> PadShortcut:
         layer.source = layer.source[_kept(len(layer.source), idxs)]
         return layer
 
     def prune_in_channels(self, layer: Any, idxs: Sequence[int]) -> PadShortcut:
-        renumbered = torch.full((layer.in_channels + 1,), -1)  # the last entry is what -1 looks up
+        renumbered = torch.full((layer.in_channels + 1,), -1)  # index -1 finds the last entry
         kept = _kept(layer.in_channels, idxs)
         renumbered[kept] = torch.arange(len(kept))
         layer.source = renumbered[layer.source]
@@ -137,7 +128,18 @@ def _kept(count: int, removed: Sequence[int]) -> list[int]:
     return sorted(set(range(count)) - set(removed))
 
 
-def pruner_of(module: nn.Module) -> tp.BasePruningFunc:
+def cut_layer(module: nn.Module, side: Side, indices: Sequence[int]) -> None:
+    """Remove channels from one side of a layer, in place. Its parameters are new objects afterwards.
+
+    Args:
+        side, indices: as for :class:`Member`.
+    """
+    pruner = _pruner_of(module)
+    cut = pruner.prune_out_channels if side == "out" else pruner.prune_in_channels
+    cut(module, indices)  # type: ignore[arg-type]
+
+
+def _pruner_of(module: nn.Module) -> tp.BasePruningFunc:
     return _PAD_SHORTCUT if isinstance(module, PadShortcut) else tp.PrunerBox[module2type(module)]
 
 
@@ -161,28 +163,28 @@ def _groups(network: nn.Module, example_NCHW: Tensor) -> Iterator[ChannelGroup]:
             continue
         members: list[Member] = []
         whole = True
-        for item in graph.get_pruning_group(module, pruner_of(module).prune_out_channels, roots).items:
+        for item in graph.get_pruning_group(module, _pruner_of(module).prune_out_channels, roots).items:
             if item.dep.target.type in _TRANSPARENT:
                 continue
             if (member := _member(item, names, roots)) is None:
                 whole = False
                 continue
             members.append(member)
-            if member.filters:
+            if member.side == "out" and isinstance(item.dep.target.module, nn.Conv2d):
                 grouped.setdefault(member.layer, set()).update(member.indices)
         if whole:
             yield ChannelGroup(name=name, num_channels=len(roots), members=tuple(members))
 
 
 def _member(item: Any, names: Mapping[nn.Module, str], roots: Sequence[int]) -> Member | None:
-    """A node of the traced graph and the channels of it that a group takes, or None if it cannot lose any."""
+    """The part of a group at a node of the traced graph; None if no channel of the node can be removed."""
     node = item.dep.target
     module = node.module
     if not isinstance(module, (nn.Conv2d, nn.Linear, _BatchNorm, PadShortcut)):
         return None
-    pruner = pruner_of(module)
+    pruner = _pruner_of(module)
     out = item.dep.handler == pruner.prune_out_channels
-    pruner.check(module, item.idxs, out)  # a split misread gives channels that the layer does not have
+    pruner.check(module, item.idxs, out)  # raises if a misread split gives channels that the layer does not have
     is_conv = isinstance(module, nn.Conv2d)
     if is_conv and module.groups > 1 and not module.groups == module.in_channels == module.out_channels:
         return None
@@ -196,14 +198,13 @@ def _member(item: Any, names: Mapping[nn.Module, str], roots: Sequence[int]) -> 
         indices=tuple(item.idxs),
         channels=tuple(position[root] for root in item.root_idxs),
         gated=gated,
-        filters=is_conv and out,
     )
 
 
 def _gated_behind(node: Any) -> bool:
-    """Whether BatchNorms with gamma and beta, and nothing else, take this node's output.
+    """Whether BatchNorms with gamma and beta, and nothing else, read this node's output.
 
-    It is the operations that are looked at: timm's BatchNorms are modules that hold an activation too.
+    The test looks at operations, not modules: timm's BatchNorms are modules that contain an activation too.
     """
-    takers = [taker.grad_fn for taker in node.outputs]
-    return all("BatchNorm" in taker.name() and taker.next_functions[1][0] is not None for taker in takers)
+    readers = [reader.grad_fn for reader in node.outputs]
+    return all("BatchNorm" in reader.name() and reader.next_functions[1][0] is not None for reader in readers)

@@ -1,4 +1,4 @@
-"""How much the loss would change without a channel: the Taylor score of the gate behind each layer."""
+"""The importance of a channel: how much the loss would change without it, by the Taylor score of a gate."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ..shared.core.errors import DreamError
 
 
 def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Taylor importance of every channel of every gate (Molchanov et al. 2019, "Importance Estimation for Neural
-    Network Pruning", first order, with gates).
+    """Taylor importance of every channel of every gate, first order (Molchanov et al. 2019, "Importance Estimation for
+    Neural Network Pruning").
 
     A gate multiplies channel c of a layer's output z by g_c = 1. To first order, g_c = 0 changes the loss L by
-    dL/dg_c = sum over n, h, w of z dL/dz, and the score is its square, taken for each minibatch and then averaged::
+    dL/dg_c = sum over n, h, w of z dL/dz. The score is its square, averaged over the minibatches::
 
         BatchNorm     score_c = mean over minibatches of (gamma_c dL/dgamma_c + beta_c dL/dbeta_c)^2
         convolution   score_c = mean over minibatches of (sum over s of w_cs dL/dw_cs + b_c dL/db_c)^2
 
-    L is the minibatch's mean cross-entropy with hard targets. The network is put in eval mode: its BatchNorms use
-    their running statistics. No gradients are left behind, and ``requires_grad`` is as it was.
+    L is the minibatch's mean cross-entropy with hard targets. The network is put in eval mode, where BatchNorms use
+    their running statistics. Afterwards no parameter has a gradient, and ``requires_grad`` is as it was.
 
     Args:
         batches: network input (N, C, H, W) and targets (N,) of whole numbers, on the network's device. The scores
-            depend on N, so all minibatches should be of one size.
+            depend on N, so all minibatches should have the same size.
 
     Returns:
         Layer name -> (C,) float64 on the CPU, 0 or more, for each BatchNorm that has gamma and beta and for each 2-d
-        convolution. Where a BatchNorm follows a convolution, the gate is the BatchNorm's; the convolution's own
-        score is given all the same, since only the graph knows what follows what.
+        convolution. Where a BatchNorm follows a convolution, the BatchNorm's gate counts; the convolution's own score
+        is returned too, since only the graph knows which layer follows which.
 
     Raises:
         DreamError: there are no batches, or the loss is not finite.
@@ -50,7 +50,7 @@ def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
     with _requiring_gradients(network, parameters):
         for x_NCHW, targets_N in batches:
             loss = F.cross_entropy(network(x_NCHW), targets_N)
-            # A layer that eval mode skips, such as an auxiliary head's, has no gradient.
+            # A layer that eval mode skips, such as an auxiliary head, has no gradient.
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
             if not loss.isfinite():  # host sync
                 raise DreamError("the network's loss on these images is not finite, so its channels cannot be ranked")
@@ -64,7 +64,7 @@ def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
 
 
 def _squared_gate_gradients(gates: list[list[Tensor]], gradients: Iterable[Tensor | None]) -> list[Tensor]:
-    """(dL/dg)^2 of each gate, (C,) float64 on the CPU; the gradients come in the order of the gates' parameters."""
+    """(dL/dg)^2 of each gate, (C,) float64 on the CPU, from the gradients in the order of the gates' parameters."""
     remaining = iter(gradients)
     sums = []
     for layer in gates:
@@ -80,7 +80,7 @@ def _squared_gate_gradients(gates: list[list[Tensor]], gradients: Iterable[Tenso
 
 @contextlib.contextmanager
 def _requiring_gradients(network: nn.Module, parameters: Iterable[Tensor]) -> Iterator[None]:
-    """Gradients to these parameters alone, whatever is frozen; afterwards as it was."""
+    """A context in which these parameters alone require gradients; afterwards ``requires_grad`` is as it was."""
     before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     try:
         network.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Iterative pruning: score, remove a part, score what is left, until the share is reached."""
+"""Iterative pruning: score all channels, remove a part, score the rest, until the share is reached."""
 
 from __future__ import annotations
 
@@ -7,41 +7,45 @@ from collections.abc import Callable, Iterable
 from torch import Tensor, nn
 
 from ..shared.models.channels import channel_config
-from ..shared.models.cost import num_filters
+from .budget import CostTable
 from .groups import find_groups
 from .importance import gate_scores
 from .selection import choose_channels
 from .surgery import remove_channels
 
 
-def prune_filters(
+def prune_network(
     network: nn.Module,
     ratio: float,
     *,
+    make_costs: Callable[[nn.Module], CostTable],
     iterations: int,
     batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
     example_NCHW: Tensor,
-    progress: Callable[[], None],
+    report_progress: Callable[[int], None],
 ) -> None:
-    """Remove a share of the convolution filters, in place; no training in between.
+    """Remove channels that make up a share of the network's cost, in place. There is no training in between.
 
     Args:
-        ratio: share of the filters to remove, above 0 and below 1; reached to within one group of tied channels,
-            unless that would leave some layer too narrow (:data:`~.selection.MIN_SHARE`).
-        iterations: equal parts to remove it in.
+        ratio: share of the cost to remove, above 0 and below 1. It is met to within half the cost of one channel,
+            unless a layer would become too narrow (:data:`~.selection.MIN_SHARE`).
+        make_costs: the cost table of a network (:mod:`.budget`).
+        iterations: equal parts in which the share is removed.
         batches: gives the minibatches to score on, (N, C, H, W) and targets (N,), anew at each call.
         example_NCHW: one image; only its shape matters.
-        progress: called after each iteration.
+        report_progress: called after each iteration, with the number of iterations so far.
 
     Raises:
         ConfigError: the architecture cannot be pruned.
     """
-    before = num_filters(network)
+    before = make_costs(network).total
     original = channel_config(network)
     for iteration in range(1, iterations + 1):
         groups = find_groups(network, example_NCHW)
         gates = gate_scores(network, batches())
-        to_remove = round(before * ratio * iteration / iterations) - (before - num_filters(network))
-        chosen = choose_channels(groups, [group.scores(gates) for group in groups], to_remove, original=original)
+        costs = make_costs(network)
+        budget = round(before * ratio * iteration / iterations) - (before - costs.total)
+        scores = [group.scores(gates) for group in groups]
+        chosen = choose_channels(groups, scores, [costs(group) for group in groups], budget, original=original)
         remove_channels(network, groups, chosen, example_NCHW)
-        progress()
+        report_progress(iteration)

@@ -1,4 +1,4 @@
-"""The prune stage: from a teacher and its shards to a narrower network, repaired and saved."""
+"""The prune stage: from a teacher and its shards to a narrower network, repaired by distillation, and saved."""
 
 from __future__ import annotations
 
@@ -12,29 +12,47 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..distill.criterion import Distillation
+from ..distill.distributed import share_processors
+from ..distill.networks import given_teacher
 from ..distill.trainer import train
 from ..shared.cli.progress import ProgressBar
-from ..shared.core.device import cpu_count, make_deterministic, pick_device
+from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.errors import DreamError
-from ..shared.core.launch import require_alone
+from ..shared.core.launch import Place, require_alone
 from ..shared.data.accuracy import top1
 from ..shared.data.labelled import open_labelled
-from ..shared.models.checkpoints import MODEL_JSON, save_model
+from ..shared.models.channels import apply_channel_config
+from ..shared.models.checkpoints import (
+    MODEL_JSON,
+    MODEL_WEIGHTS,
+    fit_weights,
+    read_model_json,
+    read_weights,
+    save_model,
+)
 from ..shared.models.classifier import Classifier, load_model, reload_model
 from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
 from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Loader
 from ..shared.shards.folder import ShardFolder
 from ..shared.shards.loaders import make_loader, resolve_loader
+from .budget import FilterCosts
 from .config import PruneConfig
-from .schedule import prune_filters
+from .schedule import prune_network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneReport:
-    """Before and after: top-1 on the images of ``eval`` (0 to 1, None without any), convolution filters, parameters,
-    multiply-adds of one image, milliseconds of one forward of ``latency_batch`` images (medians, measured in turn);
-    seconds: of scoring, surgery and training."""
+    """The network before and after.
+
+    Attributes:
+        top1_before, top1_after: on the images of ``eval``, 0 to 1; None without any.
+        filters_before, filters_after: outputs of all 2-d convolutions.
+        macs_before, macs_after: multiply-adds of one image.
+        latency_before_ms, latency_after_ms: of one forward of ``latency_batch`` images, medians, measured in turn.
+        seconds: of scoring, surgery and training.
+    """
 
     top1_before: float | None
     top1_after: float | None
@@ -50,46 +68,56 @@ class PruneReport:
     eval: str | None
 
 
-def run(config: PruneConfig) -> PruneReport:
-    """Prune the shards' teacher, repair it by distillation, save and measure it. What is done is not done again.
+def run(config: PruneConfig, *, teacher: Classifier | None = None) -> PruneReport:
+    """Prune the shards' teacher, repair it by distillation, save and measure it.
+
+    What an earlier call has done is not done again.
+
+    Args:
+        teacher: the teacher of the shards in memory, in place of the one that the manifest names. It is moved to the
+            device, and stays as it is otherwise. If no name builds its architecture, the saved model names none, and
+            is loaded with a module of this architecture only.
 
     Raises:
         ConfigError: the shards, the teacher or the evaluation set cannot be used, or the architecture not be pruned.
         DreamError: the training failed.
     """
     require_alone("di-prune")
-    device = pick_device(config.device)
-    torch.set_num_threads(cpu_count())
     make_deterministic()
-    shards, teacher = _open(config, device)
+    with share_processors(Place()):
+        return _run(config, teacher, pick_device(config.device))
+
+
+def _run(config: PruneConfig, given: Classifier | None, device: torch.device) -> PruneReport:
+    shards, teacher = _open(config, given, device)
     images = open_labelled(config.eval, teacher.num_classes) if config.eval else None
     resolve_loader(config.training.loader)
     folder = ResultFolder.open(config, shards.identity, teacher.sha256)
     finished = folder.report()
     if finished is not None and finished["eval"] == config.eval:
         return PruneReport(**finished)
-    # Measured first: images that do not fit are better noticed before the work than after.
+    # The teacher is measured first, so that images that do not fit are noticed before the work.
     top1_before = top1(teacher.network, images, teacher.preprocessing) if images else None
-    surgery_seconds = 0.0
+    pruning_seconds = 0.0
     if not folder.has_model():
-        surgery_seconds = _make(config, shards, teacher, folder, device)
-    pruned = load_model(str(config.out), device=device)
+        pruning_seconds = _prune_and_repair(config, shards, teacher, folder, device)
+    pruned = _load_saved(config, teacher, device)
     example_NCHW = _example(teacher, device)
     latency = paired_latency_ms(
-        [teacher.network, pruned.network], example_NCHW.expand(config.latency_batch, -1, -1, -1).contiguous()
+        [teacher.network, pruned], example_NCHW.expand(config.latency_batch, -1, -1, -1).contiguous()
     )
     report = PruneReport(
         top1_before=top1_before,
-        top1_after=top1(pruned.network, images, pruned.preprocessing) if images else None,
+        top1_after=top1(pruned, images, teacher.preprocessing) if images else None,
         filters_before=num_filters(teacher.network),
-        filters_after=num_filters(pruned.network),
+        filters_after=num_filters(pruned),
         parameters_before=num_parameters(teacher.network),
-        parameters_after=num_parameters(pruned.network),
+        parameters_after=num_parameters(pruned),
         macs_before=count_macs(teacher.network, example_NCHW),
-        macs_after=count_macs(pruned.network, example_NCHW),
+        macs_after=count_macs(pruned, example_NCHW),
         latency_before_ms=round(latency[0], 4),
         latency_after_ms=round(latency[1], 4),
-        seconds=round(surgery_seconds + folder.training_seconds(), 3),
+        seconds=round(pruning_seconds + folder.training_seconds(), 3),
         eval=config.eval,
     )
     folder.finish(asdict(report))
@@ -97,69 +125,41 @@ def run(config: PruneConfig) -> PruneReport:
 
 
 def dry_run(config: PruneConfig) -> dict[str, Any]:
-    """What :func:`run` would do: filters to remove, images to score and to train on."""
-    shards, teacher = _open(config, pick_device(config.device))
+    """What :func:`run` would do: filters to remove, images to score and to train on. Writes nothing."""
+    shards, teacher = _open(config, None, pick_device(config.device))
     filters = num_filters(teacher.network)
     steps = shards.num_batches(config.training.batch_size)
     epochs = config.training.passes(steps)
     return {
         "filters": filters,
         "filters_to_remove": round(filters * config.ratio),
-        "scorings": config.iterations,
-        "images_a_scoring": min(config.score_images, shards.num_samples),
+        "iterations": config.iterations,
+        "images_per_iteration": min(config.score_images, shards.num_samples),
         "epochs": epochs,
         "training_steps": epochs * steps,
     }
 
 
-def _open(config: PruneConfig, device: torch.device) -> tuple[ShardFolder, Classifier]:
+def _open(config: PruneConfig, given: Classifier | None, device: torch.device) -> tuple[ShardFolder, Classifier]:
     shards = ShardFolder.open(config.shards)
-    teacher = reload_model(shards.manifest.teacher, name=config.teacher, weights=config.weights, device=device)
-    return shards, teacher
+    record = shards.manifest.teacher
+    if given is not None:
+        return shards, given_teacher(given, record, device, named=bool(config.teacher or config.weights))
+    return shards, reload_model(record, name=config.teacher, weights=config.weights, device=device)
 
 
-def _make(
+def _prune_and_repair(
     config: PruneConfig, shards: ShardFolder, teacher: Classifier, folder: ResultFolder, device: torch.device
 ) -> float:
-    """Prune, repair and save; returns the seconds that scoring and surgery took."""
+    """Prune, repair and save. Returns the seconds of scoring and surgery."""
     begun = time.monotonic()
-    # Pruning is quick next to the repair, and the same each time, so a run that was killed prunes again and goes on
-    # from the repair's checkpoint.
+    # Pruning takes little time next to the repair, and gives the same result each time. A run that was killed prunes
+    # again, and goes on from the checkpoint of the repair.
     network = copy.deepcopy(teacher.network).requires_grad_(True)
-    example_NCHW = _example(teacher, device)
-    batch_size = config.training.batch_size
-
-    def loader() -> Loader:
-        kind = config.training.loader
-        return make_loader(shards, kind, batch_size=batch_size, shuffle=True, seed=config.seed, device=device)
-
-    scored = list(islice(loader(), -(-config.score_images // batch_size)))  # as bytes, so that they fit in memory
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in scored:
-            yield teacher.preprocessing.normalize(batch.images), batch.targets
-
-    with ProgressBar("prune", total=config.iterations, unit="scorings") as bar:
-        prune_filters(
-            network,
-            config.ratio,
-            iterations=config.iterations,
-            batches=batches,
-            example_NCHW=example_NCHW,
-            progress=lambda: bar.advance(1, filters=num_filters(network)),
-        )
+    _prune(config, shards, teacher, network, device)
     seconds = time.monotonic() - begun
     network.requires_grad_(True)
-    train(
-        network,
-        loader(),
-        config.training,
-        teacher=teacher.network,
-        preprocessing=teacher.preprocessing,
-        folder=folder,
-        seed=config.seed,
-        title="repair",
-    )
+    _repair(config, shards, teacher, network, folder)
     save_model(
         config.out,
         network,
@@ -168,23 +168,82 @@ def _make(
         class_names=teacher.class_names,
         **teacher.preprocessing.describe(),
     )
-    _check_saved(config, network, example_NCHW)
+    _check_saved(config, teacher, network, device)
     return seconds
 
 
+def _prune(
+    config: PruneConfig, shards: ShardFolder, teacher: Classifier, network: nn.Module, device: torch.device
+) -> None:
+    batch_size = config.training.batch_size
+    scored = list(islice(_loader(config, shards, device), -(-config.score_images // batch_size)))  # bytes: small
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in scored:
+            yield teacher.preprocessing.normalize(batch.images), batch.targets
+
+    with ProgressBar("prune", total=config.iterations, unit="iterations") as bar:
+        prune_network(
+            network,
+            config.ratio,
+            make_costs=FilterCosts,
+            iterations=config.iterations,
+            batches=batches,
+            example_NCHW=_example(teacher, device),
+            report_progress=lambda done: bar.advance(done - bar.done, filters=num_filters(network)),
+        )
+
+
+def _repair(
+    config: PruneConfig, shards: ShardFolder, teacher: Classifier, network: nn.Module, folder: ResultFolder
+) -> None:
+    device = next(network.parameters()).device
+    training, example_NCHW = config.training, teacher.preprocessing.blank(1, device)
+    criterion = Distillation.of(training, student=network, teacher=teacher.network, example_NCHW=example_NCHW)
+    train(
+        network,
+        _loader(config, shards, device),
+        criterion,
+        views=criterion.views(training, teacher.preprocessing),
+        training=training,
+        example_NCHW=example_NCHW,
+        folder=folder,
+        seed=config.seed,
+        title="repair",
+    )
+
+
+def _loader(config: PruneConfig, shards: ShardFolder, device: torch.device) -> Loader:
+    training = config.training
+    return make_loader(
+        shards, training.loader, batch_size=training.batch_size, shuffle=True, seed=config.seed, device=device
+    )
+
+
+def _load_saved(config: PruneConfig, teacher: Classifier, device: torch.device) -> nn.Module:
+    """The pruned network as it was saved, in eval mode."""
+    if teacher.architecture is not None:
+        return load_model(str(config.out), device=device).network
+    network = copy.deepcopy(teacher.network)
+    apply_channel_config(network, read_model_json(config.out)["widths"])
+    fit_weights(network, read_weights(config.out / MODEL_WEIGHTS), name=str(config.out))
+    return network.to(device).eval()
+
+
 @torch.no_grad()
-def _check_saved(config: PruneConfig, network: nn.Module, example_NCHW: Tensor) -> None:
-    """What was saved must be what was trained: the channel table has to say all that surgery changed."""
-    again_NK = load_model(str(config.out), device=example_NCHW.device).network(example_NCHW)
+def _check_saved(config: PruneConfig, teacher: Classifier, network: nn.Module, device: torch.device) -> None:
+    """What was saved must be what was trained: the channel configuration must describe all that surgery changed."""
+    example_NCHW = _example(teacher, device)
+    again_NK = _load_saved(config, teacher, device)(example_NCHW)
     trained_NK = network.eval()(example_NCHW)
-    # Not the same bits: the trained network's weights lie in another memory order, so sums run in another.
+    # Not the same bits: the trained network's weights are channels last in memory, which changes the order of sums.
     if (again_NK - trained_NK).abs().max() > 1e-3 * trained_NK.abs().max():
         (config.out / MODEL_JSON).unlink()
         raise DreamError("the pruned network does not load as it was saved; please report this architecture")
 
 
 def _example(teacher: Classifier, device: torch.device) -> Tensor:
-    """One image of noise: it decides shapes and costs, not scores."""
+    """One image of noise, for shapes and costs; scores do not depend on it."""
     size = teacher.preprocessing.image_size
     noise = torch.Generator().manual_seed(0)
     return torch.randn(1, teacher.preprocessing.channels, size, size, generator=noise).to(device)

@@ -1,4 +1,4 @@
-"""BatchNorm over the rows of several processes against torch's own over all rows, in float64, by real processes."""
+"""BatchNorm over the rows of several processes against torch's own over all rows, in float64, in real processes."""
 
 from __future__ import annotations
 
@@ -32,29 +32,28 @@ def layers() -> dict[str, nn.Module]:
     return {**found, "with timm's activation": BatchNormAct2d(CHANNELS, inplace=False)}
 
 
-def passed(layer: nn.Module, x: Tensor, grad: Tensor) -> dict[str, Tensor]:
-    """What two passes leave; gradients of weights as sums over the rows."""
-    for _ in range(2):
-        x = x.detach().requires_grad_()
-        layer.zero_grad()
-        y = layer(x)
-        y.backward(grad)
+def results(layer: nn.Module, x: Tensor, grad: Tensor) -> dict[str, Tensor]:
+    """Output, gradients and buffers after two passes; the gradients of weights are sums over the rows."""
+    layer(x)  # updates the running statistics a first time
+    x = x.detach().requires_grad_()
+    y = layer(x)
+    y.backward(grad)
     assert x.grad is not None
     weights = {f"d{name}": p.grad for name, p in layer.named_parameters() if p.grad is not None}
     return {"y": y.detach(), "dx": x.grad, **weights, **dict(layer.named_buffers())}
 
 
 def main() -> None:
-    """Of each process."""
+    """What each process runs."""
     with joined(torchrun_place(), torch.device("cpu")) as group:
         compare(Rows.of(ROWS, group.place))
     print("ok")
 
 
 def compare(rows: Rows) -> None:
-    """A process's rows with those rows of the whole."""
+    """Compare a process's rows with the same rows of the whole batch."""
     torch.manual_seed(0)
-    # Far from 0, where a variance by the mean of squares loses its digits.
+    # Far from 0, where a variance computed from the mean of squares loses its digits.
     x = 1e4 + torch.randn(ROWS, CHANNELS, 4, 4, dtype=torch.float64)
     grad = torch.randn_like(x)
     for memory_format in (torch.contiguous_format, torch.channels_last):
@@ -63,10 +62,10 @@ def compare(rows: Rows) -> None:
             for layer in (whole.double(), part.double()):
                 for p, value in zip(layer.parameters(), weights, strict=True):
                     p.data.copy_(value)
-            expected = passed(whole, x.to(memory_format=memory_format), grad)
+            expected = results(whole, x.to(memory_format=memory_format), grad)
             own = [rows.take(t).contiguous(memory_format=memory_format) for t in (x, grad)]
             with GlobalBatchNorm():
-                found = passed(part, own[0], own[1])
+                found = results(part, own[0], own[1])
             assert found.keys() == expected.keys(), name
             for key, value in found.items():
                 if key in ("y", "dx"):
@@ -76,8 +75,8 @@ def compare(rows: Rows) -> None:
                 torch.testing.assert_close(value, expected[key], rtol=1e-6, atol=1e-7, msg=f"{name}: {key}")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="gloo by way of torchrun")
-def test_it_is_the_batchnorm_of_all_rows() -> None:
+@pytest.mark.skipif(os.name != "posix", reason="torchrun needs gloo")
+def test_it_equals_batchnorm_over_all_rows() -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(PROCESSES), __file__]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)

@@ -1,4 +1,4 @@
-"""Muon against a plain float64 reference, and what its steps keep."""
+"""Muon against a plain float64 reference, and what its steps leave unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(5, 20), (20, 5), (7, 7), (1, 9), (9, 1)])
-def test_singular_values_end_near_one_and_directions_stay(shape: tuple[int, int]) -> None:
+def test_singular_values_become_about_one_and_directions_stay(shape: tuple[int, int]) -> None:
     matrices = normal(3, *shape)
     found = orthogonalized(1e-6 * matrices)
     u, s, vh = torch.linalg.svd(matrices, full_matrices=False)
@@ -33,7 +33,7 @@ def test_zeros_stay_zeros() -> None:
 
 
 def reference(weight: np.ndarray, gradients: list[np.ndarray]) -> np.ndarray:
-    """Three steps, as the docstring says, with the polynomial taken on singular values."""
+    """The steps of the docstring, with the polynomial applied to singular values."""
     mean = np.zeros_like(weight)
     for gradient in gradients:
         mean = MOMENTUM * mean + gradient
@@ -55,12 +55,12 @@ def test_steps_are_those_of_the_reference(layout: torch.memory_format) -> None:
     before = [weight.detach().clone() for weight in weights]
     optimizer = Muon(weights, lr=LR, momentum=MOMENTUM)
     gradients = [[normal(*weight.shape, seed=10 * step + i) for i, weight in enumerate(weights)] for step in range(3)]
-    for of_step in gradients:
-        for weight, gradient in zip(weights, of_step, strict=True):
+    for step in gradients:
+        for weight, gradient in zip(weights, step, strict=True):
             weight.grad = gradient.clone()
         optimizer.step()
     for i, weight in enumerate(weights):
-        expected = reference(before[i].flatten(1).numpy(), [of_step[i].flatten(1).numpy() for of_step in gradients])
+        expected = reference(before[i].flatten(1).numpy(), [step[i].flatten(1).numpy() for step in gradients])
         assert weight.detach().flatten(1).numpy() == pytest.approx(expected, rel=1e-9)
 
 
@@ -77,23 +77,23 @@ def test_steps_do_not_depend_on_the_scale_of_the_loss_or_of_the_weight() -> None
     assert torch.allclose(ends[0], ends[2], rtol=1e-6)
 
 
-def test_a_weight_behind_which_a_batchnorm_stands_keeps_its_length() -> None:
+def test_a_weight_ahead_of_a_batchnorm_keeps_its_length() -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8)).double().train()
-    weight = network[0].weight
+    conv, batchnorm = nn.Conv2d(3, 8, 3, bias=False).double(), nn.BatchNorm2d(8).double().train()
+    (weight,) = conv.parameters()
     before = weight.norm().item()
     optimizer = Muon([weight], lr=LR, momentum=0.0)
     for step in range(20):
         optimizer.zero_grad()
-        network(normal(4, 3, 8, 8, seed=step)).pow(3).mean().backward()
+        batchnorm(conv(normal(4, 3, 8, 8, seed=step))).pow(3).mean().backward()
         optimizer.step()
-    # Not exactly: of a sideways gradient, what is orthogonalized is only nearly sideways.
+    # Not exactly: the gradient is orthogonal to the weight, and its orthogonalized form only nearly so.
     assert weight.norm().item() == pytest.approx(before, rel=0.1)
 
 
 @pytest.mark.parametrize("first", [1.0, 100.0])
-def test_weights_do_not_grow_without_end(first: float) -> None:
-    """What is orthogonalized of a sideways gradient is not quite sideways, and adds up."""
+def test_weights_do_not_grow_without_bound(first: float) -> None:
+    """An orthogonalized gradient has a part along the weight even where the gradient has none, and this adds up."""
     weight = nn.Parameter(first * normal(4, 6))
     optimizer = Muon([weight], lr=LR, momentum=MOMENTUM)
     longest = max(weight.norm().item(), LONGEST * 2)
@@ -108,10 +108,10 @@ def test_weights_do_not_grow_without_end(first: float) -> None:
     assert max(lengths) == pytest.approx(longest)
 
 
-def test_a_weight_gets_away_from_zero_and_one_without_gradient_stays() -> None:
-    zero, idle = nn.Parameter(torch.zeros(4, 6)), nn.Parameter(torch.ones(4, 6))
-    optimizer = Muon([zero, idle], lr=LR, momentum=MOMENTUM)
-    zero.grad = torch.randn(4, 6)
+def test_a_weight_of_zeros_moves_and_one_without_a_gradient_stays() -> None:
+    zeros, idle = nn.Parameter(torch.zeros(4, 6)), nn.Parameter(torch.ones(4, 6))
+    optimizer = Muon([zeros, idle], lr=LR, momentum=MOMENTUM)
+    zeros.grad = torch.randn(4, 6)
     optimizer.step()
-    assert zero.abs().min() > 0
+    assert zeros.abs().min() > 0
     assert torch.equal(idle, torch.ones(4, 6))

@@ -1,4 +1,4 @@
-"""``torchrun di-distill``: several processes train what one would, whatever happens to them."""
+"""``torchrun di-distill``: several processes train what one process would, also after kills and stops."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from safetensors.torch import load_file
 
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
-from dreamdistill.distill.distributed import joined, torchrun_place
+from dreamdistill.distill.distributed import joined, share_processors, torchrun_place
 from dreamdistill.distill.recipe import Training
 from dreamdistill.shared.core.device import cpu_count
-from dreamdistill.shared.models.classifier import Preprocessing
+from dreamdistill.shared.models.classifier import Preprocessing, load_model
+from dreamdistill.shared.models.networks import NETWORKS
 from dreamdistill.shared.shards.loaders import dali_is_installed
 
 Torchrun = Callable[..., "subprocess.Popen[str]"]
 WaitFor = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
 
-BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
-PATIENCE = 120  # seconds, on a machine that is busy with other things
+BIN = Path(sys.executable).parent  # not resolved: in a virtual environment the commands are beside the link
+TIMEOUT = 120  # seconds, for a machine that is busy with other work
 SMALL = ["--student", "digits_cnn_small", "--batch-size", 12, "--loader", "webdataset", "--mixup", 0, "--json"]
-EPOCHS = 40  # enough to be disturbed in, on a fast machine too
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="torchrun's gloo, and signals, are those of POSIX")
+EPOCHS = 40  # enough time for kills and stops, also on a fast machine
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="torchrun needs gloo, and the tests POSIX signals")
 
-# Of 40 images and 3 processes. In float64, since in float32 rounding alone makes two trainings differ: those of one
-# process with one thread and with two do so as well.
+# For 40 images and 3 processes. They are trained in float64: in float32, rounding alone makes two trainings differ, as
+# it does for one process with one thread and with two.
 CASES: dict[str, dict] = {
     "uneven batches": {"batch_size": 16, "loader": "webdataset"},
     "one image is left": {"batch_size": 13, "loader": "webdataset", "labels": "stored"},
@@ -44,26 +45,21 @@ CASES: dict[str, dict] = {
 
 
 def train_in_float64(shards: Path, out: Path, name: str) -> None:
-    new_student, find_teacher = stage._student_at_start, stage._find_teacher
-    normalize = Preprocessing.normalize
-
-    def find_teacher_in_float64(*arguments: object, **options: object) -> object:
-        teacher = find_teacher(*arguments, **options)  # type: ignore[arg-type]
-        assert teacher is not None
-        teacher.network.double()
-        return teacher
-
+    """Train with float64 networks in memory on float64 images."""
+    torch.manual_seed(0)
+    student = NETWORKS["digits_cnn_small"].build(num_classes=10, in_channels=1).double()
+    teacher = load_model("digits_cnn")
+    teacher.network.double()
+    normalize, blank = Preprocessing.normalize, Preprocessing.blank
+    settings = {"epochs": 2, "mixup": 0.0, **CASES[name]}
+    if not dali_is_installed():
+        settings["loader"] = "webdataset"
     with (
-        mock.patch.object(stage, "_student_at_start", lambda *a: (a[0].student, new_student(*a)[1].double())),
-        mock.patch.object(stage, "_find_teacher", find_teacher_in_float64),
         mock.patch.object(Preprocessing, "normalize", lambda *a: normalize(*a).double()),
+        mock.patch.object(Preprocessing, "blank", lambda *a: blank(*a).double()),
     ):
-        settings = {"epochs": 2, "mixup": 0.0, **CASES[name]}
-        if not dali_is_installed():
-            settings["loader"] = "webdataset"
-        stage.run(
-            DistillConfig(out=out / name, shards=shards, student="digits_cnn_small", training=Training(**settings))
-        )
+        config = DistillConfig(out=out / name, shards=shards, training=Training(**settings))
+        stage.run(config, teacher=teacher, student=student)
 
 
 def losses(folder: Path) -> list[float]:
@@ -88,7 +84,7 @@ def children(process: subprocess.Popen[str]) -> list[int]:
 
 @pytest.fixture(scope="module")
 def torchrun() -> Iterator[Torchrun]:
-    """``torchrun(2, "di-distill", ..., restarts=1)`` starts a command in so many processes."""
+    """``torchrun(2, "di-distill", ..., restarts=1)`` starts a command in two processes."""
     started: list[subprocess.Popen[str]] = []
 
     def run(processes: int, script: Path | str, *arguments: object, restarts: int = 0) -> subprocess.Popen[str]:
@@ -98,7 +94,7 @@ def torchrun() -> Iterator[Torchrun]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},  # torchrun would set it, and say so at length
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # torchrun would set it, and print a long message
             start_new_session=True,
         )
         started.append(process)
@@ -113,26 +109,26 @@ def torchrun() -> Iterator[Torchrun]:
 
 @pytest.fixture(scope="module")
 def undisturbed(torchrun: Torchrun, made_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve epochs by two processes."""
+    """The result of two processes that nothing interrupts."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     process = torchrun(
         2, "di-distill", "--shards", made_shards, *SMALL, "--epochs", EPOCHS, "--eval", "digits", "--out", out
     )
-    stdout, stderr = process.communicate(timeout=PATIENCE)
+    stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, stderr
-    assert json.loads(stdout)["student_top1"] > 0  # one report, of the first process
+    assert json.loads(stdout)["student_top1"] > 0  # one report, from the first process
     assert all(line.startswith("distill: ") for line in stderr.splitlines()), stderr
     assert stderr.count(f"{EPOCHS}/{EPOCHS} epochs") == 1
     return out
 
 
-def test_in_float64_they_train_what_one_process_does(torchrun: Torchrun, made_shards: Path, tmp_path: Path) -> None:
+def test_in_float64_processes_train_what_one_does(torchrun: Torchrun, made_shards: Path, tmp_path: Path) -> None:
     together = torchrun(3, Path(__file__), made_shards, tmp_path / "3")
     for name in CASES:
         train_in_float64(made_shards, tmp_path / "1", name)
-    stdout, stderr = together.communicate(timeout=PATIENCE)
+    stdout, stderr = together.communicate(timeout=TIMEOUT)
     assert together.returncode == 0, stderr
-    assert "gloo" not in stdout  # or its threads would outlive the interpreter, which may abort on them
+    assert "gloo" not in stdout  # its threads would outlive the interpreter, which may then abort
     for name in CASES:
         one, three = tmp_path / "1" / name, tmp_path / "3" / name
         assert losses(three) == pytest.approx(losses(one), rel=0, abs=1e-9), name
@@ -143,16 +139,16 @@ def test_in_float64_they_train_what_one_process_does(torchrun: Torchrun, made_sh
             torch.testing.assert_close(value, expected[key], rtol=1e-7, atol=1e-9, msg=f"{name}: {key}")
 
 
-def test_in_float32_but_for_rounding(
+def test_in_float32_the_first_losses_differ_by_rounding_alone(
     di: Callable[..., tuple[int, str, str]], undisturbed: Path, made_shards: Path, tmp_path: Path
 ) -> None:
     code, _, stderr = di("di-distill", "--shards", made_shards, *SMALL, "--epochs", EPOCHS, "--out", tmp_path / "out")
     assert code == 0, stderr
-    # Later epochs make more of the rounding, with one process and another number of threads as well.
+    # Later epochs amplify the rounding, as they do for one process with another number of threads.
     assert losses(undisturbed)[:2] == pytest.approx(losses(tmp_path / "out")[:2], rel=1.5e-7)
 
 
-def test_a_killed_process_is_started_again_and_nothing_is_lost(
+def test_after_a_kill_torchrun_restarts_and_the_result_is_the_same(
     wait_for: WaitFor, torchrun: Torchrun, undisturbed: Path, made_shards: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -164,7 +160,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
         os.kill(children(process)[rank], signal.SIGKILL)
         wait_for(lambda before=before: len((out / "metrics.jsonl").read_text()) > len(before), process)
         assert (out / "metrics.jsonl").read_text().startswith(before)  # with the same seconds
-    stdout, stderr = process.communicate(timeout=PATIENCE)
+    stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, stderr
     assert len(stdout.splitlines()) == 1
     assert losses(out) == losses(undisturbed)
@@ -172,7 +168,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in undisturbed.iterdir())
 
 
-def test_sigterm_ends_all_and_the_same_command_goes_on(
+def test_sigterm_stops_all_processes_and_the_same_command_goes_on(
     wait_for: WaitFor, torchrun: Torchrun, undisturbed: Path, made_shards: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -181,7 +177,7 @@ def test_sigterm_ends_all_and_the_same_command_goes_on(
     wait_for(lambda: epochs(out) >= 2, process)
     processes = children(process)
     os.kill(process.pid, signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=PATIENCE)
+    stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert stdout == ""
     assert [line for line in stderr.splitlines() if "same command again" in line] == [
         "error: stopped by SIGTERM; run the same command again to go on"
@@ -192,28 +188,30 @@ def test_sigterm_ends_all_and_the_same_command_goes_on(
     assert not (out / "model.json").exists()
 
     process = torchrun(2, "di-distill", *settings)
-    _, stderr = process.communicate(timeout=PATIENCE)
+    _, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, stderr
     assert losses(out) == losses(undisturbed)
     assert sha256(out) == sha256(undisturbed)
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
-        (["--eval", "nowhere"], "error: nowhere: no such folder"),  # which the first process alone notices
+        (["--eval", "nowhere"], "error: nowhere: no such folder"),  # noticed by the first process alone
         (["--lr", 1e38, "--warmup-epochs", 0], "error: the training loss became NaN"),
     ],
 )
-def test_an_error_ends_all(torchrun: Torchrun, made_shards: Path, tmp_path: Path, settings: list, says: str) -> None:
+def test_an_error_ends_all_processes(
+    torchrun: Torchrun, made_shards: Path, tmp_path: Path, settings: list, message: str
+) -> None:
     command = ["--shards", made_shards, *SMALL, "--epochs", 3, "--out", tmp_path / "out", *settings]
     process = torchrun(2, "di-distill", *command)
-    stdout, stderr = process.communicate(timeout=PATIENCE)
+    stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
     assert stdout == ""
-    assert says in stderr
-    assert "Error: another process" not in stderr  # a traceback of ours
-    assert "SIGKILL" not in stderr  # which torchrun sends to a process that does not end for 30 s
+    assert message in stderr
+    assert "Error: another process" not in stderr  # a traceback of this package
+    assert "SIGKILL" not in stderr  # torchrun sends it to a process that does not end within 30 s
 
 
 def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,9 +219,12 @@ def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    place, _ = stage._ground(DistillConfig())
+    place = torchrun_place()
     assert (place.rank, place.world) == (1, 2)
-    assert torch.get_num_threads() == max(1, cpu_count() // 2)
+    before = torch.get_num_threads()
+    with share_processors(place):
+        assert torch.get_num_threads() == max(1, cpu_count() // 2)
+    assert torch.get_num_threads() == before
     assert stage.dry_run(DistillConfig()) is None
 
 
@@ -232,7 +233,7 @@ def main() -> None:
         with mock.patch.object(stage, "joined", return_value=contextlib.nullcontext(group)):
             for name in CASES:
                 train_in_float64(Path(sys.argv[1]), Path(sys.argv[2]), name)
-    for task in Path("/proc/self/task").glob("*/comm"):  # the threads of this process; on Linux alone
+    for task in Path("/proc/self/task").glob("*/comm"):  # the threads of this process, on Linux
         print(task.read_text())
 
 

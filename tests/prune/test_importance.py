@@ -14,7 +14,7 @@ Batches = list[tuple[Tensor, Tensor]]
 
 
 class SmallNetwork(nn.Module):
-    """A convolution with a BatchNorm behind it, one with nothing, a depthwise one, and one that is never run."""
+    """A convolution followed by a BatchNorm, one followed by nothing, a depthwise one, and one that is never run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,13 +90,11 @@ def test_score_is_the_mean_over_minibatches_of_the_squared_gate_gradient(
         dtype=torch.float64,
     )
     torch.testing.assert_close(scores, gradients_BC.square().mean(0), rtol=1e-5, atol=1e-12)
-    # Squaring the averaged gradient would give another number.
+    # The square of the averaged gradient is another number.
     assert not torch.allclose(scores, gradients_BC.mean(0).square(), rtol=1e-2, atol=0)
 
 
-def test_every_gate_is_scored_and_a_layer_that_never_runs_is_worth_nothing(
-    network: nn.Module, batches: Batches
-) -> None:
+def test_every_gate_has_a_score_and_a_layer_that_never_runs_has_0(network: nn.Module, batches: Batches) -> None:
     scores = gate_scores(network, batches)
 
     assert scores.keys() == {"conv1", "bn1", "conv2", "depthwise", "bn2", "auxiliary"}
@@ -104,7 +102,7 @@ def test_every_gate_is_scored_and_a_layer_that_never_runs_is_worth_nothing(
     assert scores["auxiliary"].tolist() == [0.0, 0.0]
 
 
-def test_the_network_is_left_as_it_was(network: nn.Module, batches: Batches) -> None:
+def test_scoring_leaves_the_network_as_it_was(network: nn.Module, batches: Batches) -> None:
     network.requires_grad_(False)
     network.get_submodule("linear").requires_grad_(True)
     before = {key: value.clone() for key, value in network.state_dict().items()}

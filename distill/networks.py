@@ -1,0 +1,166 @@
+"""The two networks of a training, by name or in memory: the teacher of the shards, and the student at its start."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..shared.core.errors import ConfigError
+from ..shared.models.checkpoints import MODEL_WEIGHTS, fit_weights, read_weights, weights_sha256
+from ..shared.models.classifier import (
+    Classifier,
+    Preprocessing,
+    count_outputs,
+    load_model,
+    new_student,
+    reload_model,
+)
+from .config import DistillConfig
+
+Record = Mapping[str, Any]  # the teacher's, in the manifest
+
+
+def find_teacher(
+    config: DistillConfig, record: Record, given: Classifier | None, device: torch.device, *, warn: bool
+) -> Classifier | None:
+    """The teacher of the shards. None if it does not load and the settings do not require it: logits are stored.
+
+    Args:
+        given: the teacher in memory, in place of the one that the record names.
+        warn: if there is no teacher, print the reason on stderr.
+
+    Raises:
+        ConfigError: the given teacher did not make the shards, or the named one is required and does not load.
+    """
+    if given is not None:
+        return given_teacher(given, record, device, named=bool(config.teacher or config.weights))
+    try:
+        return reload_model(record, name=config.teacher, weights=config.weights, device=device)
+    except ConfigError as error:
+        if config.teacher or config.weights or config.training.labels == "teacher":
+            raise
+        if warn:
+            print(f"the teacher does not load, so its stored logits are the labels: {error}", file=sys.stderr)
+        return None
+
+
+def given_teacher(given: Classifier, record: Record, device: torch.device, *, named: bool) -> Classifier:
+    """A teacher in memory, moved to the device.
+
+    Args:
+        named: whether the settings name a teacher or its weights, too.
+
+    Raises:
+        ConfigError: it did not make the shards, or there would be two teachers.
+    """
+    if named:
+        raise ConfigError("a teacher in memory comes with its weights: leave --teacher and --weights out")
+    check_same(given, record)
+    given.network.to(device)
+    return given
+
+
+def check_same(found: Classifier, record: Record) -> None:
+    """Refuse a classifier that did not make the shards.
+
+    Raises:
+        ConfigError: its weights or its preprocessing differ from the record.
+    """
+    if found.sha256 != record["sha256"]:
+        raise ConfigError(
+            f"{found.name} is not the teacher of these shards, which is {record['name']} with other weights"
+            f" (sha256 {record['sha256'][:12]}, not {found.sha256[:12]}); pass its --teacher and --weights"
+        )
+    if found.preprocessing != (expected := Preprocessing.of(record)):
+        raise ConfigError(
+            f"{found.name} has the weights of these shards' teacher, but another mean, std or image size: they were"
+            f" {list(expected.mean)}, {list(expected.std)} and {expected.image_size}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Student:
+    """A student before its first step.
+
+    Attributes:
+        network: on the CPU, or where it was given.
+        architecture: the name that builds it; None for a module in memory.
+        start: sha256 of the weights that it starts from; None for the new weights of an architecture, which follow
+            from the seed.
+    """
+
+    network: nn.Module
+    architecture: str | None
+    start: str | None = None
+
+    def load_saved(self, config: DistillConfig, device: torch.device) -> nn.Module:
+        """The student as it was saved, in eval mode. A module in memory gets the saved weights, in place."""
+        if self.architecture is not None:
+            return load_model(str(config.out), device=device).network
+        fit_weights(self.network, read_weights(config.out / MODEL_WEIGHTS), name="the student in memory")
+        return self.network.to(device).eval()
+
+
+def start_student(
+    config: DistillConfig, record: Record, given: nn.Module | None, teacher: Classifier | None
+) -> Student:
+    """The student that the settings ask for: the given module, a saved model, or an architecture with new weights.
+
+    Without any of them it is the teacher's architecture; if no name builds that, a copy of the teacher with new
+    weights.
+
+    Args:
+        given: a module in memory, which starts with the weights that it has. If all its parameters are frozen, they
+            are made trainable.
+
+    Raises:
+        ConfigError: there is no such student, or it cannot take the teacher's images and classes.
+    """
+    preprocessing, num_classes = Preprocessing.of(record), record["num_classes"]
+    if given is not None:
+        if config.student or config.init:
+            raise ConfigError("a student in memory is its own start: leave --student and --init out")
+        title = f"the student in memory ({type(given).__name__})"
+        outputs = count_outputs(given.eval(), preprocessing, title)
+        if outputs != num_classes:
+            raise ConfigError(f"{title} has {outputs} classes and the teacher {num_classes}")
+        if not any(parameter.requires_grad for parameter in given.parameters()):
+            given.requires_grad_(True)
+        return Student(network=given, architecture=None, start=weights_sha256(given))
+    if config.init is not None:
+        saved = load_model(str(config.init))
+        if (saved.num_classes, saved.preprocessing) != (num_classes, preprocessing):
+            raise ConfigError(
+                f"--init {config.init} is a model for other classes, image size, mean or std than the teacher's: name"
+                " one that was distilled from the same teacher"
+            )
+        return Student(
+            network=saved.network.requires_grad_(True),
+            architecture=saved.architecture,
+            start=weights_sha256(saved.network),
+        )
+    if (name := config.student or record["name"]) is not None:
+        architecture, network = new_student(
+            name, num_classes=num_classes, preprocessing=preprocessing, seed=config.seed
+        )
+        return Student(network=network, architecture=architecture)
+    if teacher is None:
+        raise ConfigError("no name builds the teacher of these shards: name a --student, or pass the teacher again")
+    return Student(network=_with_new_weights(teacher.network, config.seed), architecture=None)
+
+
+def _with_new_weights(network: nn.Module, seed: int) -> nn.Module:
+    """A copy of the network on the CPU, whose layers have drawn new weights."""
+    network = copy.deepcopy(network).cpu().requires_grad_(True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in network.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
+    return network

@@ -1,0 +1,99 @@
+"""Which channels can only be removed together, and which not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from dreamdistill.prune.budget import FilterCosts
+from dreamdistill.prune.groups import ChannelGroup, find_groups
+from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.models.channels import channel_config
+from dreamdistill.shared.models.cost import num_filters
+from dreamdistill.shared.models.networks import NETWORKS
+
+
+def by_name(groups: list[ChannelGroup]) -> dict[str, ChannelGroup]:
+    return {group.name: group for group in groups}
+
+
+def layers(group: ChannelGroup, side: str) -> set[str]:
+    return {member.layer for member in group.members if member.side == side}
+
+
+def random_gates(network: nn.Module) -> dict[str, Tensor]:
+    return {name: torch.rand(width[0], dtype=torch.float64) for name, width in channel_config(network).items()}
+
+
+def test_a_residual_stream_is_one_group_that_ends_at_pad_shortcuts() -> None:
+    torch.manual_seed(0)
+    network = NETWORKS["cifar_resnet20"].build(num_classes=10, in_channels=3)
+    groups = by_name(find_groups(network, torch.zeros(1, 3, 32, 32)))
+    gates, costs = random_gates(network), FilterCosts(network)
+
+    stream = groups["layer2.0.conv2"]
+
+    assert layers(stream, "out") == {
+        *(f"layer2.{block}.{layer}" for block in range(3) for layer in ("conv2", "bn2")),
+        "layer2.0.shortcut",
+    }
+    assert layers(stream, "in") == {"layer2.1.conv1", "layer2.2.conv1", "layer3.0.conv1", "layer3.0.shortcut"}
+    torch.testing.assert_close(stream.scores(gates), sum(gates[f"layer2.{block}.bn2"] for block in range(3)))
+    assert costs(stream).tolist() == [3] * 32
+    assert sum(int(costs(group).sum()) for group in groups.values()) == costs.total == num_filters(network)
+
+
+def test_scores_and_indices_follow_concatenation_and_flattening(concatenated: nn.Module) -> None:
+    groups = by_name(find_groups(concatenated, torch.zeros(1, 3, 8, 8)))
+    gates = random_gates(concatenated)
+
+    left, right = groups["left"].scores(gates), groups["right"].scores(gates)
+
+    # No BatchNorm directly follows the right branch, so its gate is its own output.
+    torch.testing.assert_close(left, gates["left_bn"] + gates["after_bn"][:4])
+    torch.testing.assert_close(right, gates["right"] + gates["after_bn"][4:])
+    read = next(member for member in groups["right"].members if member.layer == "linear")
+    pairs = sorted(zip(read.channels, read.indices, strict=True))
+    assert pairs == [(c, (4 + c) * 4 + pixel) for c in range(6) for pixel in range(4)]
+
+
+class Tied(nn.Module):
+    """A residual connection from the image, an ordinary grouped convolution, and a convolution as the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_image = nn.Conv2d(3, 3, 3, padding=1)
+        self.free = nn.Conv2d(3, 8, 1)
+        self.before_grouped = nn.Conv2d(8, 8, 1)
+        self.grouped = nn.Conv2d(8, 8, 3, groups=2)
+        self.after_grouped = nn.Conv2d(8, 8, 1)
+        self.head = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        out = self.free(x_NCHW + self.on_image(x_NCHW))
+        out = self.grouped(self.before_grouped(out).relu())
+        return self.head(self.after_grouped(out.relu()).relu()).relu().mean((2, 3))
+
+
+def test_channels_of_the_image_the_logits_and_grouped_convolutions_stay() -> None:
+    groups = find_groups(Tied(), torch.zeros(1, 3, 8, 8))
+
+    assert [group.name for group in groups] == ["free", "after_grouped"]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        partial(torchvision.models.shufflenet_v2_x0_5, num_classes=10),
+        partial(torchvision.models.VisionTransformer, 32, 8, 1, 2, 16, 16, num_classes=10),
+    ],
+    ids=["shufflenet", "vit"],
+)
+def test_architectures_that_cannot_be_traced_are_refused_in_one_sentence(build: Callable[[], nn.Module]) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be pruned .* di-distill"):
+        find_groups(build(), torch.zeros(1, 3, 32, 32))

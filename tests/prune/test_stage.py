@@ -1,0 +1,62 @@
+"""The prune stage with a teacher in memory: it does what it does with a named one."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreamdistill.distill.recipe import Training
+from dreamdistill.prune import stage
+from dreamdistill.prune.config import PruneConfig
+from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.models.checkpoints import MODEL_WEIGHTS, read_weights
+from dreamdistill.shared.models.classifier import load_model
+
+
+def config(shards: Path, out: Path) -> PruneConfig:
+    training = Training(epochs=1, batch_size=10, loader="webdataset")
+    return PruneConfig(out=out, shards=shards, iterations=2, training=training)
+
+
+def test_a_teacher_in_memory_is_pruned_as_a_named_one_is(shards: Path, tmp_path: Path) -> None:
+    teacher = load_model("digits_cnn")
+    before = copy.deepcopy(teacher.network.state_dict())
+    named = stage.run(config(shards, tmp_path / "named"))
+
+    unnamed = replace(teacher, architecture=None)  # type: ignore[arg-type]
+    report = stage.run(config(shards, tmp_path / "memory"), teacher=unnamed)
+
+    assert report.filters_after == named.filters_after
+    saved, expected = (read_weights(tmp_path / name / MODEL_WEIGHTS) for name in ("memory", "named"))
+    assert all(torch.equal(value, expected[key]) for key, value in saved.items())
+    assert all(torch.equal(value, before[key]) for key, value in teacher.network.state_dict().items())
+    assert json.loads((tmp_path / "memory/model.json").read_text())["architecture"] is None
+    # A finished run is measured again from what it saved.
+    measured = stage.run(replace(config(shards, tmp_path / "memory"), eval="digits"), teacher=unnamed)
+    assert measured.top1_after is not None
+
+
+def test_a_teacher_in_memory_must_be_the_one_that_made_the_shards(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not the teacher of these shards"):
+        stage.run(config(shards, tmp_path / "p"), teacher=load_model("digits_cnn", weights="none"))
+    with pytest.raises(ConfigError, match="leave --teacher and --weights out"):
+        stage.run(replace(config(shards, tmp_path / "p"), teacher="digits_cnn"), teacher=load_model("digits_cnn"))
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_dry_run_says_what_each_iteration_takes(shards: Path, tmp_path: Path) -> None:
+    plan = stage.dry_run(replace(config(shards, tmp_path / "p"), score_images=30))
+    assert plan == {
+        "filters": 216,
+        "filters_to_remove": 65,
+        "iterations": 2,
+        "images_per_iteration": 30,
+        "epochs": 1,
+        "training_steps": 4,
+    }
+    assert not (tmp_path / "p").exists()
