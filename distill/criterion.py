@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shared.core.numerics import at_least_float32
-from ..shared.models.classifier import Preprocessing
+from ..shared.models.preprocessing import Preprocessing
 from .distributed import ALONE, Group
 from .features import (
     FeaturePair,

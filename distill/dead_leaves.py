@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..shared.models.classifier import Preprocessing
+from ..shared.models.preprocessing import Preprocessing
 
 SHAPES = 24  # per image, over a background
 RADII = 1 / 16, 0.78  # half a shape's width, in units of the side; 1 / radius is uniformly distributed

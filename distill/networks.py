@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from ..shared.core.errors import ConfigError
-from ..shared.models.checkpoints import MODEL_WEIGHTS, fit_weights, read_weights, weights_sha256
 from ..shared.models.classifier import (
     Classifier,
-    Preprocessing,
-    count_outputs,
+    check_same,
+    check_student,
+    draw_new_weights,
     load_model,
-    new_student,
+    new_network,
     reload_model,
 )
+from ..shared.models.identity import ClassifierRecord
+from ..shared.models.preprocessing import Preprocessing
+from ..shared.models.state_dicts import weights_sha256
 from .config import DistillConfig
-
-Record = Mapping[str, Any]  # the teacher's, in the manifest
 
 
 def find_teacher(
-    config: DistillConfig, record: Record, given: Classifier | None, device: torch.device, *, warn: bool
+    config: DistillConfig, record: ClassifierRecord, given: Classifier | None, device: torch.device, *, warn: bool
 ) -> Classifier | None:
     """The teacher of the shards. None if it does not load and the settings do not require it: logits are stored.
 
@@ -50,7 +49,7 @@ def find_teacher(
         return None
 
 
-def given_teacher(given: Classifier, record: Record, device: torch.device, *, named: bool) -> Classifier:
+def given_teacher(given: Classifier, record: ClassifierRecord, device: torch.device, *, named: bool) -> Classifier:
     """A teacher in memory, moved to the device.
 
     Args:
@@ -64,24 +63,6 @@ def given_teacher(given: Classifier, record: Record, device: torch.device, *, na
     check_same(given, record)
     given.network.to(device)
     return given
-
-
-def check_same(found: Classifier, record: Record) -> None:
-    """Refuse a classifier that did not make the shards.
-
-    Raises:
-        ConfigError: its weights or its preprocessing differ from the record.
-    """
-    if found.sha256 != record["sha256"]:
-        raise ConfigError(
-            f"{found.name} is not the teacher of these shards, which is {record['name']} with other weights"
-            f" (sha256 {record['sha256'][:12]}, not {found.sha256[:12]}); pass its --teacher and --weights"
-        )
-    if found.preprocessing != (expected := Preprocessing.of(record)):
-        raise ConfigError(
-            f"{found.name} has the weights of these shards' teacher, but another mean, std or image size: they were"
-            f" {list(expected.mean)}, {list(expected.std)} and {expected.image_size}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +82,12 @@ class Student:
 
     def load_saved(self, config: DistillConfig, device: torch.device) -> nn.Module:
         """The student as it was saved, in eval mode. A module in memory gets the saved weights, in place."""
-        if self.architecture is not None:
-            return load_model(str(config.out), device=device).network
-        fit_weights(self.network, read_weights(config.out / MODEL_WEIGHTS), name="the student in memory")
-        return self.network.to(device).eval()
+        network = self.network if self.architecture is None else None
+        return load_model(str(config.out), network=network, device=device).network
 
 
 def start_student(
-    config: DistillConfig, record: Record, given: nn.Module | None, teacher: Classifier | None
+    config: DistillConfig, record: ClassifierRecord, given: nn.Module | None, teacher: Classifier | None
 ) -> Student:
     """The student that the settings ask for: the given module, a saved model, or an architecture with new weights.
 
@@ -122,14 +101,12 @@ def start_student(
     Raises:
         ConfigError: there is no such student, or it cannot take the teacher's images and classes.
     """
-    preprocessing, num_classes = Preprocessing.of(record), record["num_classes"]
+    preprocessing, num_classes = Preprocessing.of(record), record.num_classes
     if given is not None:
         if config.student or config.init:
             raise ConfigError("a student in memory is its own start: leave --student and --init out")
-        title = f"the student in memory ({type(given).__name__})"
-        outputs = count_outputs(given.eval(), preprocessing, title)
-        if outputs != num_classes:
-            raise ConfigError(f"{title} has {outputs} classes and the teacher {num_classes}")
+        title = f"in memory ({type(given).__name__})"
+        check_student(given, num_classes=num_classes, preprocessing=preprocessing, name=title)
         if not any(parameter.requires_grad for parameter in given.parameters()):
             given.requires_grad_(True)
         return Student(network=given, architecture=None, start=weights_sha256(given))
@@ -145,22 +122,13 @@ def start_student(
             architecture=saved.architecture,
             start=weights_sha256(saved.network),
         )
-    if (name := config.student or record["name"]) is not None:
-        architecture, network = new_student(
+    if (name := config.student or record.name) is not None:
+        architecture, network = new_network(
             name, num_classes=num_classes, preprocessing=preprocessing, seed=config.seed
         )
         return Student(network=network, architecture=architecture)
     if teacher is None:
         raise ConfigError("no name builds the teacher of these shards: name a --student, or pass the teacher again")
-    return Student(network=_with_new_weights(teacher.network, config.seed), architecture=None)
-
-
-def _with_new_weights(network: nn.Module, seed: int) -> nn.Module:
-    """A copy of the network on the CPU, whose layers have drawn new weights."""
-    network = copy.deepcopy(network).cpu().requires_grad_(True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for module in network.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()  # type: ignore[operator]
-    return network
+    network = copy.deepcopy(teacher.network).cpu().requires_grad_(True)
+    draw_new_weights(network, config.seed)
+    return Student(network=network, architecture=None)

@@ -13,7 +13,8 @@ from ..shared.core.launch import Place, Rows
 from ..shared.data.accuracy import top1
 from ..shared.data.labelled import open_labelled
 from ..shared.models.checkpoints import save_model
-from ..shared.models.classifier import Classifier, Preprocessing
+from ..shared.models.classifier import Classifier
+from ..shared.models.preprocessing import Preprocessing
 from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Batch
 from ..shared.shards.folder import ShardFolder
@@ -76,7 +77,7 @@ def _run(
 ) -> DistillReport | None:
     shards = ShardFolder.open(config.shards, rounds=config.rounds)
     record = shards.manifest.teacher
-    images = open_labelled(config.eval, record["num_classes"]) if config.eval and group.is_first else None
+    images = open_labelled(config.eval, record.num_classes) if config.eval and group.is_first else None
     teacher = find_teacher(config, record, given_teacher, device, warn=group.is_first)
     loader = group.from_first(resolve_loader(config.training.loader))
     student = start_student(config, record, given_student, teacher)
@@ -97,9 +98,9 @@ def _run(
                 config.out,
                 student.network,
                 architecture=student.architecture,
-                num_classes=record["num_classes"],
-                class_names=record["class_names"],
-                **Preprocessing.of(record).describe(),
+                num_classes=record.num_classes,
+                class_names=record.class_names,
+                preprocessing=Preprocessing.of(record),
             )
     if not group.is_first:
         return None
@@ -133,7 +134,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     count = max(2, training.batch_size // place.world)
     batch = Batch(
         preprocessing.to_pixels(preprocessing.blank(count, device)),
-        torch.zeros(count, record["num_classes"], device=device),
+        torch.zeros(count, record.num_classes, device=device),
         torch.zeros(count, dtype=torch.long, device=device),
         Rows(count),
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..shared.core.launch import Place, Rows
 from ..shared.data.augment import random_flip, random_resized_crop, random_shift
-from ..shared.models.classifier import Preprocessing
+from ..shared.models.preprocessing import Preprocessing
 from ..shared.shards.batches import Batch
 from .dead_leaves import dead_leaves
 from .mixing import Mixing, mix_images

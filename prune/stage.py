@@ -22,15 +22,7 @@ from ..shared.core.errors import DreamError
 from ..shared.core.launch import Place, require_alone
 from ..shared.data.accuracy import top1
 from ..shared.data.labelled import open_labelled
-from ..shared.models.channels import apply_channel_config
-from ..shared.models.checkpoints import (
-    MODEL_JSON,
-    MODEL_WEIGHTS,
-    fit_weights,
-    read_model_json,
-    read_weights,
-    save_model,
-)
+from ..shared.models.checkpoints import MODEL_JSON, save_model
 from ..shared.models.classifier import Classifier, load_model, reload_model
 from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
 from ..shared.models.results import ResultFolder
@@ -166,7 +158,7 @@ def _prune_and_repair(
         architecture=teacher.architecture,
         num_classes=teacher.num_classes,
         class_names=teacher.class_names,
-        **teacher.preprocessing.describe(),
+        preprocessing=teacher.preprocessing,
     )
     _check_saved(config, teacher, network, device)
     return seconds
@@ -222,12 +214,8 @@ def _loader(config: PruneConfig, shards: ShardFolder, device: torch.device) -> L
 
 def _load_saved(config: PruneConfig, teacher: Classifier, device: torch.device) -> nn.Module:
     """The pruned network as it was saved, in eval mode."""
-    if teacher.architecture is not None:
-        return load_model(str(config.out), device=device).network
-    network = copy.deepcopy(teacher.network)
-    apply_channel_config(network, read_model_json(config.out)["widths"])
-    fit_weights(network, read_weights(config.out / MODEL_WEIGHTS), name=str(config.out))
-    return network.to(device).eval()
+    network = copy.deepcopy(teacher.network) if teacher.architecture is None else None
+    return load_model(str(config.out), network=network, device=device).network
 
 
 @torch.no_grad()

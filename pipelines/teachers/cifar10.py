@@ -28,8 +28,8 @@ from ...shared.core.numerics import lr_factor
 from ...shared.data.accuracy import top1
 from ...shared.data.augment import random_flip, random_shift
 from ...shared.data.labelled import labelled_batches, open_labelled
-from ...shared.models.classifier import Preprocessing
 from ...shared.models.networks import NETWORKS
+from ...shared.models.preprocessing import Preprocessing
 
 BATCH, MOMENTUM, WEIGHT_DECAY, SHIFT = 128, 0.9, 5e-4, 4
 WARMUP = 0.1  # share of the steps

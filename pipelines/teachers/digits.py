@@ -19,8 +19,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from ...shared.core.files import write_bytes
 from ...shared.data.accuracy import top1
 from ...shared.data.labelled import load_digits, open_labelled
-from ...shared.models.classifier import Preprocessing
 from ...shared.models.networks import NETWORKS
+from ...shared.models.preprocessing import Preprocessing
 
 SEED, EPOCHS, BATCH, LR, WEIGHT_DECAY = 0, 60, 64, 0.1, 5e-4
 

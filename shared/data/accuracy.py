@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import ConfigError
-from ..models.classifier import Preprocessing
+from ..models.preprocessing import Preprocessing
 from .labelled import LabelledSet, labelled_batches
 
 

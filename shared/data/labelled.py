@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.errors import ConfigError, one_line
-from ..models.classifier import Preprocessing
+from ..models.preprocessing import Preprocessing
 from .images import to_tensor
 
 CROP_SHARE = 0.875  # share of the resized image's side that the centre crop keeps, as torchvision and timm do

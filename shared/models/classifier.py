@@ -195,13 +195,18 @@ def new_network(
     architecture = find_architecture(name)
     network = _build(architecture, num_classes, preprocessing.channels, seed=seed)
     if architecture.arrives_trained:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for module in network.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()  # type: ignore[operator]
+        draw_new_weights(network, seed)
     check_student(network, num_classes=num_classes, preprocessing=preprocessing, name=name)
     return architecture.base, network
+
+
+def draw_new_weights(network: nn.Module, seed: int) -> None:
+    """Let every layer of a network on the CPU draw its first weights again, in place."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in network.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
 
 
 def check_student(network: nn.Module, *, num_classes: int, preprocessing: Preprocessing, name: str) -> None:

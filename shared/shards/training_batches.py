@@ -18,7 +18,7 @@ from torch import Tensor
 from ..core.device import pick_device
 from ..core.errors import ConfigError
 from ..core.numerics import derive_seed
-from ..models.classifier import Preprocessing
+from ..models.preprocessing import Preprocessing
 from .batches import Loader
 from .folder import ShardFolder
 from .loaders import make_loader, resolve_loader

@@ -145,7 +145,7 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--weights")
     parser.add_argument("--batch-size", type=int, required=True)

@@ -26,7 +26,6 @@ from torch.nn import functional as F
 
 from dreamdistill.distill import stage as distill
 from dreamdistill.distill.config import DistillConfig
-from dreamdistill.distill.recipe import Training
 from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.engine import Engine, Synthesis
@@ -123,7 +122,7 @@ def student(arguments: argparse.Namespace, engine: type[Engine], steps: int, see
             DistillConfig(
                 shards=shards,
                 student="digits_cnn_small",
-                training=Training(epochs=arguments.epochs, flip=False),
+                changes={"epochs": arguments.epochs, "flip": False},
                 eval="digits",
                 out=Path(folder) / "student",
                 seed=seed,
@@ -134,7 +133,7 @@ def student(arguments: argparse.Namespace, engine: type[Engine], steps: int, see
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--images", type=int, default=512)

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace, shards: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--teacher", default="digits_cnn")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--images-a-shard", type=int, default=256)

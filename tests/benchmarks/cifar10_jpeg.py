@@ -45,7 +45,7 @@ def pipeline(data: Path, out: Path, *, images: int, seed: int) -> Pipeline:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/cifar10-jpeg"))
     parser.add_argument("--images", type=int, default=1024)

@@ -46,7 +46,7 @@ def write_given(folder: Path, teacher: Classifier, pixels_NCHW: Tensor, targets_
     """One shard of these images; ``name`` stands where a recipe's does."""
     count = len(targets_N)
     format = default_format(teacher.preprocessing.image_size)
-    manifest = Manifest(teacher=teacher.describe(), rounds=())
+    manifest = Manifest(teacher=teacher.record(), rounds=())
     item = manifest.next_round(
         recipe={"name": name}, images=count, shard_size=count, format=format, student=None, batch=count
     )

@@ -25,6 +25,7 @@ from dreamdistill.distill import stage as distill
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
+from dreamdistill.shared.core.config import to_mapping
 from dreamdistill.shared.core.files import write_text
 
 COSINE = {"schedule": "cosine"}
@@ -98,7 +99,7 @@ def one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]
         DistillConfig(
             shards=shards,
             student=arguments.student,
-            training=training(arguments),
+            changes=to_mapping(training(arguments)),
             eval=arguments.eval,
             out=folder / f"student{seed}",
             seed=seed,
@@ -109,7 +110,7 @@ def one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_options(parser, epochs=120)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=512)

@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser, *, epochs: int | None) -> None:
     recipe = parser.add_argument_group("of all students, as for di-distill")
     for field in fields(Training):
         kind = int if field.default is None else type(field.default)
-        form = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
+        form: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
         recipe.add_argument(
             f"--{field.name.replace('_', '-')}", default=field.default, help=field.metadata["help"], **form
         )

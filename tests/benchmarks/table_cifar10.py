@@ -36,6 +36,7 @@ from dreamdistill.distill.config import DistillConfig
 from dreamdistill.distill.recipe import Training
 from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
+from dreamdistill.shared.core.config import to_mapping
 from dreamdistill.shared.core.device import pick_device
 from dreamdistill.shared.core.files import write_bytes, write_text
 from dreamdistill.shared.data.accuracy import top1
@@ -98,7 +99,7 @@ class Table:
             changes = {"steps": (self.budget.steps,), "lr": 0.1, "schedule": "cosine", **changes}
         settings = {"images": self.budget.images, **more}
         config = InvertConfig(
-            teacher=self.teacher.name,
+            teacher=self.teacher.title,
             weights=self.teacher.weights,
             mean=self.teacher.preprocessing.mean,
             std=self.teacher.preprocessing.std,
@@ -113,8 +114,8 @@ class Table:
         invert.run(config)
         return sum(record.seconds for record in ShardFolder.open(folder).records.values())
 
-    def distill(self, folder: Path, out: Path, seed: int, **more: Any) -> Any:
-        settings = {"student": self.student, "training": self.training, **more}
+    def distill(self, folder: Path, out: Path, seed: int, *, training: Training | None = None, **more: Any) -> Any:
+        settings = {"student": self.student, "changes": to_mapping(training or self.training), **more}
         return distill.run(
             DistillConfig(shards=folder, out=out, seed=seed, eval=self.eval, device=self.device, **settings)
         )
@@ -132,7 +133,7 @@ class Table:
             start = {"student": None, "init": students[-1]} if students else {}
             trained += self.distill(folder, out, seed, rounds=number, training=training, **start).seconds
             students.append(out)
-            seconds = self.invert(method, folder, seed, images=images[number], append=True, student=str(out))
+            seconds = self.invert(method, folder, seed, images=images[number], append=True, compete_with=str(out))
         return seconds + trained
 
     def one(self, method: str, seed: int) -> dict[str, float]:
@@ -223,7 +224,7 @@ def picture(table: Table, methods: list[str]) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_options(parser, epochs=None)
     parser.add_argument("--budget", choices=BUDGETS, default="small")
     parser.add_argument("--real", help="training images of the last row, as for --eval; without them there is none")

@@ -39,6 +39,7 @@ from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.objective import Objective
 from dreamdistill.invert.recipe import RECIPES
+from dreamdistill.shared.core.config import to_mapping
 from dreamdistill.shared.core.device import pick_device
 from dreamdistill.shared.core.files import write_text
 from dreamdistill.shared.core.numerics import lr_factor
@@ -69,7 +70,7 @@ class Search:
             }[kind]
             invert.run(
                 InvertConfig(
-                    teacher=self.teacher.name,
+                    teacher=self.teacher.title,
                     weights=self.teacher.weights,
                     recipe=recipe,
                     changes=changes,
@@ -130,11 +131,11 @@ class Search:
         self.make(source, out / "held_out", images=HELD_OUT, seed=1)
         # The same steps for fewer images.
         epochs = asked.epochs * asked.images // images
-        report = distill.run(
+        report: Any = distill.run(
             DistillConfig(
                 shards=out / "images",
                 student=asked.student,
-                training=training(asked, epochs=epochs),
+                changes=to_mapping(training(asked, epochs=epochs)),
                 eval=asked.eval,
                 out=out / "student",
             )
@@ -164,7 +165,7 @@ class Search:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_options(parser, epochs=120)
     parser.add_argument("--real", required=True, help="training images, as for --eval")
     parser.add_argument("--other", help="natural images of other things; without them that set is left out")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dreamdistill.distill.dead_leaves import dead_leaves
-from dreamdistill.shared.models.classifier import Preprocessing
+from dreamdistill.shared.models.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
 COLOUR = Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), image_size=32)

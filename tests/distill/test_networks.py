@@ -15,20 +15,23 @@ from torch import nn
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.distill.recipe import Training
 from dreamdistill.distill.stage import run
+from dreamdistill.shared.core.config import to_mapping
 from dreamdistill.shared.core.errors import ConfigError
-from dreamdistill.shared.models.checkpoints import MODEL_WEIGHTS, read_weights
-from dreamdistill.shared.models.classifier import Preprocessing, load_model, new_student
+from dreamdistill.shared.models.checkpoints import MODEL_WEIGHTS
+from dreamdistill.shared.models.classifier import load_model, new_network
+from dreamdistill.shared.models.preprocessing import Preprocessing
+from dreamdistill.shared.models.state_dicts import read_weights
 
 DIGITS = Preprocessing(mean=(0.305,), std=(0.376,), image_size=8)
 
 
 def config(shards: Path, out: Path, **settings: object) -> DistillConfig:
     training = Training(epochs=2, batch_size=10, flip=False, loader="webdataset")
-    return DistillConfig(out=out, shards=shards, training=training, **settings)  # type: ignore[arg-type]
+    return DistillConfig(out=out, shards=shards, changes=to_mapping(training), **settings)  # type: ignore[arg-type]
 
 
 def small_student(seed: int = 0) -> nn.Module:
-    return new_student("digits_cnn_small", num_classes=10, preprocessing=DIGITS, seed=seed)[1]
+    return new_network("digits_cnn_small", num_classes=10, preprocessing=DIGITS, seed=seed)[1]
 
 
 def saved(folder: Path) -> dict[str, torch.Tensor]:

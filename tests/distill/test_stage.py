@@ -15,7 +15,6 @@ import torch
 
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
-from dreamdistill.distill.recipe import Training
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.classifier import load_model
 
@@ -24,7 +23,7 @@ GOLDEN = Path(__file__).with_name("golden_losses.json")
 
 def config(shards: Path, out: Path, **training) -> DistillConfig:
     settings = {"epochs": 3, "batch_size": 10, "flip": False, "loader": "webdataset", **training}
-    return DistillConfig(out=out, shards=shards, student="digits_cnn_small", training=Training(**settings))
+    return DistillConfig(out=out, shards=shards, student="digits_cnn_small", changes=settings)
 
 
 def run(config: DistillConfig) -> stage.DistillReport:
@@ -99,11 +98,11 @@ def test_a_finished_run_is_measured_again_but_not_trained_again(shards: Path, tm
 
 def test_a_student_starts_from_a_saved_one(shards: Path, tmp_path: Path) -> None:
     run(config(shards, tmp_path / "first"))
-    again = DistillConfig(shards=shards, out=tmp_path / "none", init=tmp_path / "first", training=Training(epochs=0))
+    again = DistillConfig(shards=shards, out=tmp_path / "none", init=tmp_path / "first", changes={"epochs": 0})
     run(again)
     first, kept = (load_model(str(folder)) for folder in (tmp_path / "first", tmp_path / "none"))
     assert first.sha256 == kept.sha256
-    on = DistillConfig(shards=shards, out=tmp_path / "on", init=tmp_path / "first", training=Training(epochs=1))
+    on = DistillConfig(shards=shards, out=tmp_path / "on", init=tmp_path / "first", changes={"epochs": 1})
     run(on)
     assert load_model(str(tmp_path / "on")).sha256 != first.sha256
     assert load_model(str(tmp_path / "on")).architecture == first.architecture

@@ -16,8 +16,10 @@ from dreamdistill.distill.criterion import Criterion
 from dreamdistill.distill.recipe import Training
 from dreamdistill.distill.trainer import train
 from dreamdistill.distill.views import View, Views
+from dreamdistill.shared.core.config import to_mapping
 from dreamdistill.shared.core.errors import StoppedError
-from dreamdistill.shared.models.classifier import Preprocessing, new_student
+from dreamdistill.shared.models.classifier import new_network
+from dreamdistill.shared.models.preprocessing import Preprocessing
 from dreamdistill.shared.models.results import ResultFolder
 from dreamdistill.shared.shards.batches import Batch, Loader
 from dreamdistill.shared.shards.folder import ShardFolder
@@ -87,8 +89,8 @@ def run(
     shards: Path, out: Path, criterion: Criterion, *, epochs: int, mixup: float = 0.5, stop_after: int | None = None
 ) -> nn.Module:
     training = Training(epochs=epochs, batch_size=10, lr=0.05, warmup_epochs=1, flip=False, mixup=mixup)
-    folder = ResultFolder.open(DistillConfig(out=out, shards=shards, training=training))
-    _, student = new_student("digits_cnn_small", num_classes=10, preprocessing=DIGITS, seed=0)
+    folder = ResultFolder.open(DistillConfig(out=out, shards=shards, changes=to_mapping(training)))
+    _, student = new_network("digits_cnn_small", num_classes=10, preprocessing=DIGITS, seed=0)
     loader: Loader = make_loader(
         ShardFolder.open(shards), "webdataset", batch_size=10, shuffle=True, seed=0, device=torch.device("cpu")
     )

@@ -8,7 +8,7 @@ import torch
 from dreamdistill.distill.recipe import Training
 from dreamdistill.distill.views import Views
 from dreamdistill.shared.core.launch import Place, Rows
-from dreamdistill.shared.models.classifier import Preprocessing
+from dreamdistill.shared.models.preprocessing import Preprocessing
 from dreamdistill.shared.shards.batches import Batch
 
 DIGITS = Preprocessing(mean=(0.305,), std=(0.376,), image_size=8)

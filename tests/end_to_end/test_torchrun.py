@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.distill.distributed import joined, share_processors, torchrun_place
-from dreamdistill.distill.recipe import Training
 from dreamdistill.shared.core.device import cpu_count
-from dreamdistill.shared.models.classifier import Preprocessing, load_model
+from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.networks import NETWORKS
+from dreamdistill.shared.models.preprocessing import Preprocessing
 from dreamdistill.shared.shards.loaders import dali_is_installed
 
 Torchrun = Callable[..., "subprocess.Popen[str]"]
@@ -58,7 +58,7 @@ def train_in_float64(shards: Path, out: Path, name: str) -> None:
         mock.patch.object(Preprocessing, "normalize", lambda *a: normalize(*a).double()),
         mock.patch.object(Preprocessing, "blank", lambda *a: blank(*a).double()),
     ):
-        config = DistillConfig(out=out / name, shards=shards, training=Training(**settings))
+        config = DistillConfig(out=out / name, shards=shards, changes=settings)
         stage.run(config, teacher=teacher, student=student)
 
 

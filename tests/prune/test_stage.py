@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamdistill.distill.recipe import Training
 from dreamdistill.prune import stage
 from dreamdistill.prune.config import PruneConfig
 from dreamdistill.shared.core.errors import ConfigError
-from dreamdistill.shared.models.checkpoints import MODEL_WEIGHTS, read_weights
+from dreamdistill.shared.models.checkpoints import MODEL_WEIGHTS
 from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.models.state_dicts import read_weights
 
 
 def config(shards: Path, out: Path) -> PruneConfig:
-    training = Training(epochs=1, batch_size=10, loader="webdataset")
-    return PruneConfig(out=out, shards=shards, iterations=2, training=training)
+    changes = {"epochs": 1, "batch_size": 10, "loader": "webdataset"}
+    return PruneConfig(out=out, shards=shards, iterations=2, changes=changes)
 
 
 def test_a_teacher_in_memory_is_pruned_as_a_named_one_is(shards: Path, tmp_path: Path) -> None:

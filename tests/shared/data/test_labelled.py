@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.data.accuracy import top1
 from dreamdistill.shared.data.labelled import LabelledSet, load_digits, open_labelled
-from dreamdistill.shared.models.classifier import Preprocessing, load_model
+from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.models.preprocessing import Preprocessing
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 PREPROCESSING = Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3, image_size=32)

@@ -12,13 +12,23 @@ import numpy as np
 import pytest
 
 from dreamdistill.shared.core.errors import ConfigError, DreamError
+from dreamdistill.shared.models.identity import ClassifierRecord
 from dreamdistill.shared.shards.folder import ShardFolder
 from dreamdistill.shared.shards.manifest import Manifest, ShardPlan, load_manifest
 from dreamdistill.shared.shards.records import CommitRecord
 from dreamdistill.shared.shards.verification import verify
 from dreamdistill.shared.shards.writer import Sample, write_info, write_shard
 
-TEACHER = {"name": "t", "sha256": "0" * 64, "mean": [0.5], "std": [0.5], "image_size": 8, "num_classes": 3}
+TEACHER = ClassifierRecord(
+    name="t",
+    weights=None,
+    sha256="0" * 64,
+    mean=(0.5,),
+    std=(0.5,),
+    image_size=8,
+    num_classes=3,
+    class_names=(),
+)
 SAMPLES = [
     Sample(image=b"not really a png" * (i + 1), logits=np.array([i, 0.5, -1], np.float16), target=i % 3)
     for i in range(5)

@@ -8,11 +8,21 @@ from pathlib import Path
 import pytest
 
 from dreamdistill.shared.core.errors import ConfigError, DreamError
+from dreamdistill.shared.models.identity import ClassifierRecord
 from dreamdistill.shared.shards.manifest import Manifest
 from dreamdistill.shared.shards.monitor import PATIENCE, RECENT, RunMonitor, RunStatus
 from dreamdistill.shared.shards.records import CommitRecord, ShardFailure, shard_path, write_failure, write_record
 
-TEACHER = {"name": "t", "sha256": "0" * 64, "mean": [0.5], "std": [0.5], "image_size": 8, "num_classes": 3}
+TEACHER = ClassifierRecord(
+    name="t",
+    weights=None,
+    sha256="0" * 64,
+    mean=(0.5,),
+    std=(0.5,),
+    image_size=8,
+    num_classes=3,
+    class_names=(),
+)
 NOW = 1_000_000.0  # seconds
 
 

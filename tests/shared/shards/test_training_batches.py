@@ -54,14 +54,14 @@ def test_batches_have_normalised_images_logits_and_targets(
     batches = list(training_batches(str(folder.path), batch_size=8, shuffle=False, loader=loader))
     assert [len(batch.targets) for batch in batches] == [8, 8, 8, 2]
     images, logits, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    assert images.shape == (26, len(record["mean"]), record["image_size"], record["image_size"])
+    assert images.shape == (26, record.channels, record.image_size, record.image_size)
     assert (images.dtype, logits.dtype, targets.dtype) == (torch.float32, torch.float32, torch.int64)
     assert targets.tolist() == [i % 10 for i in range(26)]
-    mean, std = (torch.tensor(record[key])[:, None, None] for key in ("mean", "std"))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (record.mean, record.std))
     pixels = (images * std + mean) * 255
     assert torch.allclose(pixels, pixels.round(), atol=1e-3)
     assert 0 <= pixels.round().min() < pixels.round().max() <= 255
-    teacher = load_model(record["name"], weights=record["weights"], image_size=record["image_size"])
+    teacher = load_model(record.title, weights=record.weights, image_size=record.image_size)
     assert torch.allclose(teacher.network(images), logits, rtol=2e-3, atol=2e-3)
 
 
