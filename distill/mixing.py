@@ -1,6 +1,6 @@
 """Images mixed with one another; only a teacher can label the results well.
 
-Random numbers come from torch's default generators, which the trainer seeds anew each epoch.
+Random numbers come from torch's default generators, which the trainer seeds at the start of each epoch.
 """
 
 from __future__ import annotations

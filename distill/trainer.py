@@ -52,7 +52,7 @@ def train(
         loader: gives this process's rows of each batch, or whole batches if the views need them.
         criterion: the objective. What it trains beside the student goes into the checkpoint too.
         views: what the student sees of a batch (:class:`~.views.Views`). Random numbers come from torch's default
-            generators, which are seeded anew each epoch.
+            generators, which are seeded at the start of each epoch.
         training: epochs, warm-up, learning rate and momentum.
         example_NCHW: any network input.
         folder: gets ``checkpoint.pt`` and ``metrics.jsonl`` at the end of each epoch, from the group's first process.
@@ -83,11 +83,11 @@ def train(
         if bar is not None:
             bar.advance(len(history))
         for epoch in range(len(history), epochs):
-            begun = time.monotonic()
+            started = time.monotonic()
             torch.manual_seed(derive_seed(seed, epoch))  # a resumed run draws what an uninterrupted one draws
             network.train()
             loss = _one_epoch(step, loader, schedulers, group)
-            history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(time.monotonic() - begun, 3)})
+            history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(time.monotonic() - started, 3)})
             if bar is not None:
                 _save(folder, parts, history)
                 bar.advance(1, loss=loss, lr=optimizers[0].param_groups[0]["lr"])
@@ -109,9 +109,9 @@ def seconds_per_step(
     step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
     seconds = 0.0
     for _ in range(2):  # the first is a warm-up
-        begun = time.monotonic()
+        started = time.monotonic()
         float(step(batch))  # waits for the device
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - started
     return seconds
 
 

@@ -126,9 +126,9 @@ class ShardFolder(folder.ShardFolder):
         device: str | torch.device = "cpu",
         loader: str = "auto",
     ) -> TrainingBatches:
-        """Batches for a training loop of one's own: ``for images, logits, targets in shards.batches(): ...``
+        """Batches for a custom training loop: ``for images, logits, targets in shards.batches(): ...``
 
-        Each iteration is one pass, shuffled anew. Images are float32 (N, C, H, W), normalised by the teacher's mean and
+        Each iteration is one pass in another order. Images are float32 (N, C, H, W), normalised by the teacher's mean and
         std; logits float32 (N, K); targets int64 (N,).
         """
         return training_batches(self, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device, loader=loader)

@@ -116,7 +116,7 @@ command = click.Command(
         click.Option(["--out"], type=click.Path(path_type=Path), help="folder for all results, in place of the file's"),
         click.Option(["--seed"], type=int, help="seed of every stage, in place of the file's"),
         click.Option(["--device"], help="auto, cpu, cuda or cuda:N"),
-        click.Option(["--overwrite/--no-overwrite"], default=None, help="run every stage anew"),
+        click.Option(["--overwrite/--no-overwrite"], default=None, help="run every stage again"),
         dry_run_option(),
         json_option(),
         debug_option(),

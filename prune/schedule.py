@@ -31,7 +31,7 @@ def prune_network(
             unless a layer would become too narrow (:data:`~.selection.MIN_SHARE`).
         make_costs: the cost table of a network (:mod:`.budget`).
         iterations: equal parts in which the share is removed.
-        batches: gives the minibatches to score on, (N, C, H, W) and targets (N,), anew at each call.
+        batches: gives the minibatches to score on, (N, C, H, W) and targets (N,), again at each call.
         example_NCHW: one image; only its shape matters.
         report_progress: called after each iteration, with the number of iterations so far.
 

@@ -144,12 +144,12 @@ def _prune_and_repair(
     config: PruneConfig, shards: ShardFolder, teacher: Classifier, folder: ResultFolder, device: torch.device
 ) -> float:
     """Prune, repair and save. Returns the seconds of scoring and surgery."""
-    begun = time.monotonic()
+    started = time.monotonic()
     # Pruning takes little time next to the repair, and gives the same result each time. A run that was killed prunes
     # again, and goes on from the checkpoint of the repair.
     network = copy.deepcopy(teacher.network).requires_grad_(True)
     _prune(config, shards, teacher, network, device)
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - started
     network.requires_grad_(True)
     _repair(config, shards, teacher, network, folder)
     save_model(

@@ -52,7 +52,7 @@ def train(
     scheduler = LambdaLR(optimizer, lambda step: lr_factor(step, steps, warmup=round(WARMUP * steps)))
     black, _ = preprocessing.valid_range(device)  # what papers pad with
     for epoch in range(epochs):
-        begun, total = time.monotonic(), torch.zeros((), device=device)
+        started, total = time.monotonic(), torch.zeros((), device=device)
         network.train()
         for index in torch.randperm(len(labels_N), device=device).split(BATCH):
             rows = Rows(len(index))
@@ -67,7 +67,7 @@ def train(
             optimizer.step()
             scheduler.step()
             total += loss.detach() * len(index)
-        mean, seconds = float(total) / len(labels_N), time.monotonic() - begun
+        mean, seconds = float(total) / len(labels_N), time.monotonic() - started
         print(f"epoch {epoch + 1}/{epochs}, loss {mean:.4f}, {seconds:.0f} s", file=sys.stderr)
     network.eval()
 
@@ -89,9 +89,9 @@ def main() -> None:
     pixels, labels = zip(*labelled_batches(open_labelled(asked.train, 10), preprocessing, 1024), strict=True)
     torch.manual_seed(asked.seed)
     network = known.build(num_classes=10, in_channels=preprocessing.channels).to(pick_device(asked.device))
-    begun = time.monotonic()
+    started = time.monotonic()
     train(network, torch.cat(pixels), torch.cat(labels), preprocessing, epochs=asked.epochs, lr=asked.lr)
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - started
     accuracy = top1(network, open_labelled(asked.eval, 10), preprocessing)
     state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     write_bytes(asked.out, safetensors.torch.save(state, {"seed": str(asked.seed), "top1": f"{accuracy:.4f}"}))

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one plain sentence each, with the exit code of the command."""
+"""Errors that a user can mend: one plain sentence each, with the exit code of the command."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class PartialError(DreamError):
 class StoppedError(BaseException):
     """Stopped by a signal with work left; run the same command again (EX_TEMPFAIL).
 
-    No Exception, like KeyboardInterrupt: code that answers a library's errors must not answer this one.
+    Not an Exception, like KeyboardInterrupt: code that handles the errors of a library must not handle this one.
     """
 
     exit_code: ClassVar[int] = 75
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint to append to an error: ``; did you mean 'resnet50'?``, or nothing if no name is near."""
+    """A suggestion to append to an error: ``; did you mean 'resnet50'?``, or nothing if no name is near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 

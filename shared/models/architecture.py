@@ -20,7 +20,7 @@ class Architecture:
         build: number of classes (None: the architecture's own) and input channels -> a network.
         pretrained: name of a weights entry (None: the best there is) -> its state, or None if what ``build`` returned
             holds its weights already. Raises ConfigError where there are none.
-        image_size, mean, std: the usual input; mean and std are None where nobody said.
+        image_size, mean, std: the usual input; mean and std are None where they are unknown.
         class_names: one for each class, or empty.
         base: the name that builds it before a channel configuration is applied. A saved model's differs from its own
             name, and is None for a module that was given in memory.

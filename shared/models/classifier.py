@@ -26,7 +26,7 @@ class Classifier:
         network: takes (N, C, H, W) and returns logits (N, K). It is put in eval mode, and its parameters are frozen.
         mean, std: normalisation, one number for each channel, in units of the full pixel range (0 to 1).
         image_size: side of the square input, in pixels.
-        class_names: one for each class; None or empty where nobody said.
+        class_names: one for each class; None or empty where they are unknown.
         name, weights: what loads it again, as ``--teacher`` and ``--weights`` take them; None for a module in memory.
         architecture: the name that builds such a network, before a channel configuration is applied.
 

@@ -84,7 +84,7 @@ def read_record(folder: Path, number: int) -> CommitRecord | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise DreamError(f"{path} is damaged; delete it and run di-invert again to make that shard anew") from error
+        raise DreamError(f"{path} is damaged; delete it and run di-invert again to make that shard again") from error
 
 
 def read_records(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, CommitRecord]:
