@@ -3,8 +3,8 @@
     python tests/benchmarks/cifar10_jpeg.py --data FOLDER [--images 1024] [--seed 0]
 
 FOLDER holds cifar10-resnet20.safetensors, trained on lossless CIFAR-10, and cifar10-jpeg-test.tar.xz, the 10,000 test
-images as lossy JPEG, which costs this teacher ten points. The figures are "CIFAR-10 JPEG": not to be set beside a
-paper's. Everything else is what the commands do when not told otherwise.
+images as lossy JPEG, which costs this teacher ten points. The figures are for "CIFAR-10 JPEG", and cannot be compared
+with a paper's. All other settings are the defaults of the commands.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dreamdistill.prune.config import PruneConfig
 def pipeline(data: Path, out: Path, *, images: int, seed: int) -> Pipeline:
     """Images, a student of the same architecture, and the teacher without 30 % of its filters."""
     test = str(data / "cifar10-jpeg-test.tar.xz")
-    shards = out / "dreams"
-    dreams = InvertConfig(
+    shards = out / "synthetic"
+    synthetic = InvertConfig(
         teacher="cifar_resnet20",
         weights=str(data / "cifar10-resnet20.safetensors"),
         images=images,
@@ -37,7 +37,7 @@ def pipeline(data: Path, out: Path, *, images: int, seed: int) -> Pipeline:
         out=out,
         latency_batch=32,
         stages=(
-            Stage(name="dreams", kind="invert", config=dreams),
+            Stage(name="synthetic", kind="invert", config=synthetic),
             Stage(name="student", kind="distill", config=student),
             Stage(name="pruned", kind="prune", config=pruned),
         ),
@@ -45,7 +45,7 @@ def pipeline(data: Path, out: Path, *, images: int, seed: int) -> Pipeline:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/cifar10-jpeg"))
     parser.add_argument("--images", type=int, default=1024)
