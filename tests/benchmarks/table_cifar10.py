@@ -58,7 +58,7 @@ PICTURED = 10  # images in a row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """What a table measures, and with what.
+    """What a table measures, and with which settings.
 
     Attributes:
         changes: to the recipes.

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How much each row gets.
+    """The size of a table.
 
     Attributes:
         images: of each method.
