@@ -1,7 +1,8 @@
-"""What the student is trained for: the protocol of a criterion, and knowledge distillation, the one implementation."""
+"""Criteria: the protocol of an objective to train for, and knowledge distillation, the one implementation."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,7 +26,7 @@ from .views import View, Views
 
 
 class Criterion(Protocol):
-    """The objective of a training. Subclass it, and write :meth:`__call__`; :meth:`wrap` has a default."""
+    """The objective of a training. A subclass must define :meth:`__call__`; :meth:`wrap` has a default."""
 
     def wrap(self, student: nn.Module) -> nn.Module:
         """The module to train: the student, and whatever else this criterion trains with it.
@@ -35,6 +36,7 @@ class Criterion(Protocol):
         """
         return student
 
+    @abstractmethod
     def __call__(self, view: View, outputs: tuple[Tensor, ...]) -> Tensor:
         """The loss, a scalar: the mean over the view's images.
 
@@ -75,7 +77,7 @@ class Distillation(Criterion):
         example_NCHW: Tensor,
         group: Group = ALONE,
     ) -> Distillation:
-        """As the settings of ``training`` say: temperature, feature_weight, and whether the labels are stored.
+        """By the settings of ``training``: temperature, feature_weight, labels.
 
         Args:
             teacher: None if there is none, so that the labels are the stored ones.

@@ -28,7 +28,7 @@ T = TypeVar("T")
 # Network input (N, C, H, W), and which rows of the whole batch it is -> the outputs of the module that is trained.
 Forward = Callable[[Tensor, Rows], tuple[Tensor, ...]]
 # How long processes wait for one another: the first measures the teacher meanwhile. The end of a process is noticed at
-# once, by these words in torch's errors.
+# once all the same, by these words in torch's errors.
 TIMEOUT = timedelta(days=1)
 _LOST_PROCESS = ("by peer", "Broken pipe", "Connection refused", "NCCL")
 

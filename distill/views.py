@@ -101,6 +101,6 @@ class Views:
         return x_NCHW
 
     def _dead_leaves(self, x_NCHW: Tensor) -> Tensor | None:
-        """Mixing partners for a share of the batch; None where nobody could label the results."""
+        """Mixing partners for a share of the batch; None if no teacher labels the results."""
         count = round(self.training.dead_leaves * len(x_NCHW)) if self.relabelled else 0
         return dead_leaves(count, self.preprocessing, x_NCHW.device) if count else None

@@ -1,7 +1,8 @@
-"""What the channels of a network cost, and what the whole network costs, in the unit that is to be saved."""
+"""Cost tables: the costs of a network and of its channels, in the unit that pruning saves."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,10 +20,12 @@ class CostTable(Protocol):
     """
 
     @property
+    @abstractmethod
     def total(self) -> int:
         """The cost of the whole network."""
         ...
 
+    @abstractmethod
     def __call__(self, group: ChannelGroup) -> Tensor:
         """(C,) int64: for each channel of the group, the cost that is saved if it alone is removed."""
         ...

@@ -71,7 +71,7 @@ def run(config: PruneConfig, *, teacher: Classifier | None = None) -> PruneRepor
             is loaded with a module of this architecture only.
 
     Raises:
-        ConfigError: the shards, the teacher or the evaluation set cannot be used, or the architecture not be pruned.
+        ConfigError: the shards, the teacher or the evaluation set cannot be used, or the architecture cannot be pruned.
         DreamError: the training failed.
     """
     require_alone("di-prune")
@@ -220,7 +220,7 @@ def _load_saved(config: PruneConfig, teacher: Classifier, device: torch.device) 
 
 @torch.no_grad()
 def _check_saved(config: PruneConfig, teacher: Classifier, network: nn.Module, device: torch.device) -> None:
-    """What was saved must be what was trained: the channel configuration must describe all that surgery changed."""
+    """Check that the saved network is the trained one: its channel configuration must describe all changes."""
     example_NCHW = _example(teacher, device)
     again_NK = _load_saved(config, teacher, device)(example_NCHW)
     trained_NK = network.eval()(example_NCHW)

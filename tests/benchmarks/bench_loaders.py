@@ -1,8 +1,8 @@
-"""Samples a second of both loaders on the same shards, in turn: ``python tests/benchmarks/bench_loaders.py [--json]``.
+"""Samples per second of both loaders on the same shards: ``python tests/benchmarks/bench_loaders.py [--json]``.
 
-Two data sets of noise images, made on the spot: 32 px PNG with 10 classes, and 224 px JPEG with 1000. Four epochs of
-each loader are timed in turn, after some that are not; figures are medians. DALI works ahead by two batches, which it
-may have ready when its turn begins: 2 and 3 % of what is timed.
+There are two data sets of noise images: 32 px PNG with 10 classes, and 224 px JPEG with 1000 classes. Four epochs of
+each loader are timed in turn, after a round that is not timed; figures are medians. DALI prefetches two batches, which
+may be ready when its turn begins: 2 and 3 % of the samples that are timed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EPOCHS = 4
 
 
 def measure(folder: ShardFolder, batch_size: int, rounds: int) -> dict[str, float]:
-    """Median samples a second of each loader, and their ratio."""
+    """Median samples per second of each loader, and their ratio."""
     device = torch.device("cpu")
     loaders = {
         kind: make_loader(folder, kind, batch_size=batch_size, shuffle=True, seed=0, device=device, threads=cpu_count())

@@ -3,8 +3,8 @@
     python tests/benchmarks/cifar10_jpeg.py --data FOLDER [--images 1024] [--seed 0]
 
 FOLDER holds cifar10-resnet20.safetensors, trained on lossless CIFAR-10, and cifar10-jpeg-test.tar.xz, the 10,000 test
-images as lossy JPEG, which costs this teacher ten points. The figures are "CIFAR-10 JPEG": not to be set beside a
-paper's. Everything else is what the commands do when not told otherwise.
+images as lossy JPEG, which costs this teacher ten points. The figures are for "CIFAR-10 JPEG", and cannot be compared
+with a paper's. All other settings are the defaults of the commands.
 """
 
 from __future__ import annotations

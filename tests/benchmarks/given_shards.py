@@ -1,4 +1,4 @@
-"""Given images as a shard folder, with the teacher's logits: what students learn from them, made ones are held to.
+"""Given images as a shard folder, with the teacher's logits: students of synthetic images are compared with theirs.
 
 Used by table_cifar10.py and where_it_is_lost.py.
 """
@@ -21,10 +21,10 @@ from dreamdistill.shared.shards.writer import Sample, write_info, write_shard
 
 
 def real_images(teacher: Classifier, spec: str, *, images: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Real images, as many of each class as of any other, drawn by the seed: uint8 (N, C, H, W), labels (N,).
+    """Real images, the same number for each class, drawn by the seed: uint8 (N, C, H, W), labels (N,).
 
     Args:
-        spec: of the images, as for ``--eval``; those that students are not measured on.
+        spec: the images, as for ``--eval``; not those that students are measured on.
     """
     pixels, labels = zip(
         *labelled_batches(open_labelled(spec, teacher.num_classes), teacher.preprocessing, 1024), strict=True
@@ -43,7 +43,7 @@ def is_there(folder: Path) -> bool:
 
 @torch.no_grad()
 def write_given(folder: Path, teacher: Classifier, pixels_NCHW: Tensor, targets_N: Tensor, *, name: str) -> None:
-    """One shard of these images; ``name`` stands where a recipe's does."""
+    """Write one shard of these images. ``name`` takes the place of a recipe's name."""
     count = len(targets_N)
     format = default_format(teacher.preprocessing.image_size)
     manifest = Manifest(teacher=teacher.record(), rounds=())

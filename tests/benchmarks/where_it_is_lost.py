@@ -1,23 +1,23 @@
-"""Where a student's accuracy is lost between real images and made ones: sets of images that differ in one thing.
+"""Where a student's accuracy is lost between real and synthetic images: sets of images that differ in one thing.
 
     python tests/benchmarks/where_it_is_lost.py --teacher cifar_resnet20 --weights FILE --student cifar_resnet20 \
         --real TRAIN.tar --eval TEST.tar --name NAME [--other OTHER.tar]
         [--verifier cifar_resnet56 --verifier-weights FILE]
 
-Every set has as many images, and a student from new weights by the same schedule:
+Every set has the same number of images, and a student from new weights by the same schedule:
 
-    real        training images, for the teacher's soft labels alone
-    half        half as many of them: what diversity is worth
-    smooth      the same without their upper half of frequencies: what detail is worth
-    inverted    the same after the steps of inversion that noise gets: what inversion itself costs
-    other       natural images of other things: what their class is worth
-    published   DeepInversion, from noise, by the published recipe in as few steps as ours
-    natural     ours
+    real        training images, with the teacher's soft labels alone
+    half        half as many of them: the effect of diversity
+    smooth      the same without the upper half of their frequencies: the effect of detail
+    inverted    the same after the inversion steps that noise gets: the effect of inversion itself
+    other       natural images of other things: the effect of the class
+    published   DeepInversion, from noise, by the published recipe in as few steps as natural
+    natural     this project's recipe
 
-``held_out`` is the share of further images of the same kind on which the student answers as the teacher does: low where
-a kind is hard to learn, high where it is learned but is not what test images are like. The rest of a row is what
-di-shards score says of the images beside the test images. Results go to docs/results/NAME.json after every set; a run
-that was stopped goes on.
+``held_out`` is the agreement of student and teacher on further images of the same kind. It is low where a kind is hard
+to learn, and high where it is learned but differs from the test images. The rest of a row is the images' score by
+di-shards score, with the test images for comparison. Results are written to docs/results/NAME.json after every set; a
+run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Search:
     teacher: Classifier
 
     def make(self, kind: str, folder: Path, *, images: int, seed: int) -> None:
-        """Images of a kind, in a shard folder."""
+        """Write images of a kind to a shard folder."""
         if kind in ("published", "natural"):
             recipe, changes = {
                 "published": ("cifar10-deepinversion", {"steps": (STEPS,), "lr": 0.1, "schedule": "cosine"}),
@@ -88,7 +88,7 @@ class Search:
             pixels = torch.cat([p for p, _ in labelled_batches(open_labelled(self.asked.other, 10), size, 1024)])
             order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0)).roll(-seed * HELD_OUT)
             pixels_NCHW = pixels[order][torch.arange(images) % len(pixels)]
-            return pixels_NCHW, self._answers(pixels_NCHW)
+            return pixels_NCHW, self._predictions(pixels_NCHW)
         pixels_NCHW, labels_N = real_images(self.teacher, self.asked.real, images=images, seed=seed)
         if kind == "smooth":
             spectrum = torch.fft.rfft2(pixels_NCHW.float())
@@ -101,10 +101,10 @@ class Search:
         return pixels_NCHW, labels_N
 
     def _inverted(self, pixels_NCHW: Tensor) -> Tensor:
-        """The published objective's steps from these images, for the classes that the teacher sees in them."""
+        """The images after steps of the published objective, with the teacher's predictions as targets."""
         recipe = RECIPES["cifar10-deepinversion"].changed({"alpha_compete": 0.0})
         objective = Objective(recipe, self.teacher.network)
-        targets_N = self._answers(pixels_NCHW)
+        targets_N = self._predictions(pixels_NCHW)
         x = self.teacher.preprocessing.normalize(pixels_NCHW).requires_grad_()
         optimizer = torch.optim.Adam([x], lr=0.1)
         draw = torch.Generator().manual_seed(0)
@@ -118,18 +118,18 @@ class Search:
         return self.teacher.preprocessing.to_pixels(x.detach())
 
     @torch.no_grad()
-    def _answers(self, pixels_NCHW: Tensor) -> Tensor:
+    def _predictions(self, pixels_NCHW: Tensor) -> Tensor:
         x_NCHW = self.teacher.preprocessing.normalize(pixels_NCHW)
         return torch.cat([self.teacher.network(part).argmax(1) for part in x_NCHW.split(256)])
 
     def one(self, kind: str) -> dict[str, Any]:
-        """A row: the student, what it makes of further images, and the images' score."""
+        """A row: the student's accuracy, its agreement on further images, and the images' score."""
         asked, out = self.asked, self.asked.out / self.asked.name / kind
         images = asked.images // 2 if kind == "half" else asked.images
         source = "real" if kind == "half" else kind
         self.make(source, out / "images", images=images, seed=0)
         self.make(source, out / "held_out", images=HELD_OUT, seed=1)
-        # The same steps for fewer images.
+        # The same number of steps for fewer images.
         epochs = asked.epochs * asked.images // images
         report: Any = distill.run(
             DistillConfig(
@@ -144,6 +144,7 @@ class Search:
             out / "images", verifier=asked.verifier, verifier_weights=asked.verifier_weights, real=asked.eval
         )
         student = load_model(str(out / "student"))
+        assert report is not None
         kept = {name: value for name, value in score.flat().items() if not name.startswith("real_")}
         return {
             "kind": kind,
@@ -168,10 +169,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_options(parser, epochs=120)
     parser.add_argument("--real", required=True, help="training images, as for --eval")
-    parser.add_argument("--other", help="natural images of other things; without them that set is left out")
+    parser.add_argument("--other", help="natural images of other things; without them there is no such row")
     parser.add_argument("--verifier", help="as for di-shards score")
     parser.add_argument("--verifier-weights")
-    parser.add_argument("--name", required=True, help="of the results")
+    parser.add_argument("--name", required=True, help="name of the results")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--out", type=Path, default=Path("runs/where_it_is_lost"))
     parser.add_argument("--results", type=Path, default=RESULTS)

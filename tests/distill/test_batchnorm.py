@@ -44,7 +44,7 @@ def results(layer: nn.Module, x: Tensor, grad: Tensor) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """What each process runs."""
+    """The work of each process."""
     with joined(torchrun_place(), torch.device("cpu")) as group:
         compare(Rows.of(ROWS, group.place))
     print("ok")
