@@ -15,10 +15,10 @@ from ..shared.core.launch import Rows
 from ..shared.core.numerics import derive_seed, generator, lr_factor
 from ..shared.data.augment import random_flip, random_window
 from ..shared.models.classifier import Classifier, count_outputs
-from ..shared.models.features import batchnorm_layers
 from .execution import EAGER, Execution, Log, compiled
 from .objective import Objective
 from .parametrization import PARAMETRIZATIONS, Parametrization
+from .priors import make_priors
 from .recipe import Recipe
 
 READ_EVERY = 25  # steps between reading the loss terms, which waits for the device (host sync)
@@ -142,13 +142,14 @@ def check_recipe(teacher: Classifier, recipe: Recipe) -> None:
     """Refuse a recipe that cannot work with this teacher.
 
     Raises:
-        ConfigError: R_feature without BatchNorm statistics to match, or a resolution too small for the network.
+        ConfigError: the network lacks the layers that a prior measures, or a resolution is too small for it.
     """
-    if recipe.alpha_feature and not batchnorm_layers(teacher.network):
-        raise ConfigError(
-            f"{teacher.name} has no BatchNorm layer with running statistics, so DeepInversion has nothing to match:"
-            " --recipe cifar10-deepdream, --recipe noise or --alpha-feature 0 still work"
-        )
+    for prior in make_priors(recipe):
+        if not prior.layers(teacher.network):
+            raise ConfigError(
+                f"{teacher.name} has no {prior.needs}, so DeepInversion has nothing to match:"
+                f" --recipe cifar10-deepdream, --recipe noise or --alpha-{prior.name} 0 still work"
+            )
     for scale, (_, size, _) in zip(recipe.scales, recipe.stages(teacher.preprocessing.image_size), strict=True):
         try:
             count_outputs(teacher.network, replace(teacher.preprocessing, image_size=size), teacher.name)
