@@ -3,9 +3,10 @@
     DeepDream      CE + alpha_tv R_TV + alpha_l2 R_l2
     DeepInversion  ... + alpha_feature R_feature
     ADI            ... + alpha_compete R_compete
-    ours           ... + alpha_similar R_similar
+    natural        ... + alpha_similar R_similar
 
-Every term is a mean over images, so no weight depends on the batch size. Shapes: x (N, C, H, W), logits (N, K).
+Every term is a mean over images, so no weight depends on the batch size. R_feature is a prior (see :mod:`.priors`); the
+other terms are here. Shapes: x (N, C, H, W), logits (N, K).
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shared.core.numerics import at_least_float32
-from .priors import TappedNetwork
+from .priors import make_priors
 from .recipe import Recipe
+from .taps import TappedNetwork
 
 
 def total_variation(x_NCHW: Tensor) -> Tensor:
-    """R_TV: L2 norms of the differences to the right, lower and both diagonal neighbours, a sum per image, averaged."""
+    """R_TV: L2 norms of the differences to the right, lower and both diagonal neighbours; sum per image, then mean."""
     differences = (
         x_NCHW[:, :, :, 1:] - x_NCHW[:, :, :, :-1],
         x_NCHW[:, :, 1:, :] - x_NCHW[:, :, :-1, :],
@@ -38,11 +40,11 @@ def l2_norm(x_NCHW: Tensor) -> Tensor:
 
 
 def competition(teacher_NK: Tensor, student_NK: Tensor, temperature: float) -> Tensor:
-    """R_compete: 1 - JS(p_T, p_S) / ln 2, averaged; 0 where teacher and student disagree wholly, 1 where they agree.
+    """R_compete: 1 - JS(p_T, p_S) / ln 2, averaged: 0 where teacher and student disagree entirely, 1 where they agree.
 
-    JS is the Jensen-Shannon divergence of the softmax at ``temperature``, in natural log, hence at most ln 2. The
-    released code has the KLs the other way round and clamps probabilities at 0.01, which leaves no gradient with
-    many classes; log-softmax needs no clamp.
+    JS is the Jensen-Shannon divergence of the softmax at ``temperature``, in natural logarithms, so it is at most ln 2.
+    The released code exchanges the arguments of the KL divergences and clamps probabilities at 0.01, which leaves no
+    gradient with many classes; log-softmax needs no clamp.
     """
     log_t = F.log_softmax(at_least_float32(teacher_NK) / temperature, dim=1)
     log_s = F.log_softmax(at_least_float32(student_NK) / temperature, dim=1)
@@ -52,9 +54,9 @@ def competition(teacher_NK: Tensor, student_NK: Tensor, temperature: float) -> T
 
 
 def similarity(features_ND: Tensor, targets_N: Tensor) -> Tensor:
-    """R_similar: cosine of the features of two images of one class, averaged over all such pairs, -1 to 1.
+    """R_similar: the cosine of the features of two images of one class, averaged over all such pairs, -1 to 1.
 
-    0 where no two images are of one class.
+    It is 0 where no two images are of one class.
     """
     unit_ND = F.normalize(at_least_float32(features_ND), dim=1)
     alike_NN = (targets_N[:, None] == targets_N).to(unit_ND.dtype).fill_diagonal_(0)
@@ -62,20 +64,20 @@ def similarity(features_ND: Tensor, targets_N: Tensor) -> Tensor:
 
 
 class Objective:
-    """The weighted sum that a recipe asks for; terms of weight 0 are not computed.
+    """The weighted sum of a recipe's terms. Terms of weight 0 are not computed.
 
     Args:
         network: the frozen teacher, which is left as it is.
         student: for ``alpha_compete``; frozen too.
-        precision: ``bfloat16`` runs the networks in it (autocast); statistics, losses and images stay float32.
+        precision: with ``bfloat16``, the networks run in that format (autocast); statistics, losses and images stay
+            float32.
     """
 
     def __init__(
         self, recipe: Recipe, network: nn.Module, *, student: nn.Module | None = None, precision: str = "float32"
     ) -> None:
         self.recipe = recipe
-        relative = recipe.statistics == "relative"
-        self.network = TappedNetwork(network, statistics=bool(recipe.alpha_feature), relative=relative)
+        self.network = TappedNetwork(network, make_priors(recipe))
         self.student = student if recipe.alpha_compete else None
         self.precision = precision
 
@@ -83,13 +85,13 @@ class Objective:
         """The loss and its unweighted terms, all scalars, by name.
 
         Args:
-            x_NCHW: the images, which the priors are taken of.
-            view_NCHW: the same images shifted and flipped, which the networks see.
-            targets_N: the class that each image is to be.
+            x_NCHW: the images, for the terms that need no network.
+            view_NCHW: the same images shifted and flipped, for the networks.
+            targets_N: the class that each image is to show.
         """
         recipe = self.recipe
         with torch.autocast(x_NCHW.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            logits_NK, distances_L, features_ND = self.network(view_NCHW)
+            logits_NK, features_ND, prior_terms = self.network(view_NCHW)
             student_NK = self.student(view_NCHW) if self.student is not None else None
         terms: dict[str, Tensor] = {}
         if recipe.alpha_class:
@@ -98,9 +100,7 @@ class Objective:
             terms["tv"] = total_variation(x_NCHW)
         if recipe.alpha_l2:
             terms["l2"] = l2_norm(x_NCHW)
-        if recipe.alpha_feature:
-            feature = distances_L.sum() + (recipe.first_bn - 1) * distances_L[0]
-            terms["feature"] = feature / len(distances_L) if recipe.statistics == "relative" else feature
+        terms |= prior_terms
         if recipe.alpha_similar:
             terms["similar"] = similarity(features_ND, targets_N)
         if student_NK is not None:

@@ -1,9 +1,9 @@
-"""What Adam moves: the images' pixels, or their spectrum.
+"""What Adam moves: the pixels of the images, or their spectrum.
 
-Adam's steps are of one size in every coordinate. Taken in pixels, most of their energy is in high frequencies, where
-natural images have least: such images look like noise, and teach like it. Taken in the spectrum divided by the
-amplitudes of natural images, which fall with 1/f, steps and starting noise have that spectrum (Field 1987; Olah et al.
-2017 paint networks' features so).
+Adam takes steps of one size in every parameter. In pixels, most of the energy of such steps is in high frequencies,
+where natural images have least. The images then look like noise, and students learn little from them. In the spectrum,
+divided by the amplitudes of natural images (they fall with 1/f: Field 1987), both the steps and the starting noise have
+the spectrum of natural images. Olah et al. (2017) draw feature visualisations in this way.
 """
 
 from __future__ import annotations
@@ -12,72 +12,139 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-GREY = 1 / 0.4  # of the starting noise: grey to colour, as ratio of standard deviations
+from ..shared.models.classifier import Preprocessing
+from .recipe import Recipe
+
+GREY = 1 / 0.4  # ratio of grey to colour in the starting noise, in standard deviations
 
 
-class Basis(Protocol):
-    """Coordinates of images of one size, (N, C, H, W); linear and invertible."""
+class Parametrization(Protocol):
+    """A batch of square images, and the parameters that describe them.
 
-    def start(self, count: int, generator: torch.Generator) -> Tensor:
-        """Coordinates of noise images."""
+    The engine uses these methods and nothing else. A generator network or a bounded range of pixels is one more class,
+    with its name in :data:`PARAMETRIZATIONS` and in the choices of the recipe's ``parametrization``.
+    """
+
+    @classmethod
+    def from_noise(
+        cls, count: int, size: int, *, recipe: Recipe, preprocessing: Preprocessing, generator: torch.Generator
+    ) -> Parametrization:
+        """Random images of ``size`` pixels a side, on the generator's device."""
         ...
 
-    def images(self, coordinates: Tensor) -> Tensor: ...
+    def parameters(self) -> list[Tensor]:
+        """What the optimiser moves: leaf tensors that require a gradient."""
+        ...
 
-    def coordinates(self, x_NCHW: Tensor) -> Tensor: ...
+    def images(self) -> Tensor:
+        """The images, (N, C, H, W) in the teacher's normalised space, differentiable in the parameters."""
+        ...
+
+    def resize(self, size: int) -> None:
+        """Go on with images of ``size`` pixels a side. Afterwards, :meth:`parameters` returns other tensors."""
+        ...
+
+    def project(self, low: Tensor, high: Tensor) -> None:
+        """Move the images into the range ``low`` to ``high``, (C, 1, 1) each, in place."""
+        ...
 
 
 class Pixels:
-    """The images themselves, started from normal noise."""
+    """The images themselves, (N, C, H, W), starting from normal noise."""
 
-    def __init__(self, channels: int, size: int, device: torch.device) -> None:
-        self.shape = (channels, size, size)
-        self.device = device
+    def __init__(self, x_NCHW: Tensor) -> None:
+        self._set(x_NCHW)
 
-    def start(self, count: int, generator: torch.Generator) -> Tensor:
-        return self.coordinates(torch.randn(count, *self.shape, generator=generator, device=self.device))
+    @classmethod
+    def from_noise(
+        cls, count: int, size: int, *, recipe: Recipe, preprocessing: Preprocessing, generator: torch.Generator
+    ) -> Pixels:
+        shape = (count, preprocessing.channels, size, size)
+        return cls(torch.randn(shape, generator=generator, device=generator.device))
 
-    def images(self, coordinates: Tensor) -> Tensor:
-        return coordinates
+    def parameters(self) -> list[Tensor]:
+        return [self.pixels_NCHW]
 
-    def coordinates(self, x_NCHW: Tensor) -> Tensor:
-        return x_NCHW.contiguous(memory_format=torch.channels_last)
+    def images(self) -> Tensor:
+        return self.pixels_NCHW
+
+    def resize(self, size: int) -> None:
+        self._set(_resized(self.pixels_NCHW.detach(), size))
+
+    @torch.no_grad()
+    def project(self, low: Tensor, high: Tensor) -> None:
+        self.pixels_NCHW.copy_(_clamped(self.pixels_NCHW, low, high))
+
+    def _set(self, x_NCHW: Tensor) -> None:
+        self.pixels_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last).requires_grad_()
 
 
 class Spectrum:
     """The real Fourier transform, divided by amplitudes that fall with 1/f^falloff: (N, C, H, W // 2 + 1, 2).
 
-    Started from noise of that spectrum, mostly grey, of unit variance.
+    It starts from noise of that spectrum, mostly grey, with mean 0 and variance 1 in each channel.
     """
 
-    def __init__(self, channels: int, size: int, device: torch.device, *, falloff: float = 1.0) -> None:
-        self.channels, self.size = channels, size
-        down = torch.fft.fftfreq(size, device=device)[:, None]
-        right = torch.fft.rfftfreq(size, device=device)[None]
-        # The mean colour has no frequency; it gets the lowest one's amplitude.
-        amplitude = (down.square() + right.square()).sqrt().clamp(min=1 / size) ** -falloff
-        self.amplitude_HF = amplitude / amplitude.square().mean().sqrt() * size
+    def __init__(self, x_NCHW: Tensor, *, falloff: float = 1.0) -> None:
+        self.falloff = falloff
+        self._set(x_NCHW)
 
-    def start(self, count: int, generator: torch.Generator) -> Tensor:
-        shape = (count, self.channels, self.size, self.size)
-        device = self.amplitude_HF.device
-        colour = torch.randn(shape, generator=generator, device=device)
-        grey = torch.randn((count, 1, *shape[2:]), generator=generator, device=device)
-        spectrum = torch.fft.rfft2(colour + GREY * grey) * self.amplitude_HF
-        x_NCHW = torch.fft.irfft2(spectrum, s=shape[2:])
-        return self.coordinates((x_NCHW - x_NCHW.mean((0, 2, 3), keepdim=True)) / x_NCHW.std((0, 2, 3), keepdim=True))
+    @classmethod
+    def from_noise(
+        cls, count: int, size: int, *, recipe: Recipe, preprocessing: Preprocessing, generator: torch.Generator
+    ) -> Spectrum:
+        device = generator.device
+        colour = torch.randn((count, preprocessing.channels, size, size), generator=generator, device=device)
+        grey = torch.randn((count, 1, size, size), generator=generator, device=device)
+        spectrum = torch.fft.rfft2(colour + GREY * grey) * natural_amplitude(size, recipe.falloff, device)
+        x_NCHW = torch.fft.irfft2(spectrum, s=(size, size))
+        x_NCHW = (x_NCHW - x_NCHW.mean((0, 2, 3), keepdim=True)) / x_NCHW.std((0, 2, 3), keepdim=True)
+        return cls(x_NCHW, falloff=recipe.falloff)
 
-    def images(self, coordinates: Tensor) -> Tensor:
-        spectrum = torch.view_as_complex(coordinates) * self.amplitude_HF
-        return torch.fft.irfft2(spectrum, s=(self.size, self.size))
+    def parameters(self) -> list[Tensor]:
+        return [self.spectrum_NCHF2]
 
-    def coordinates(self, x_NCHW: Tensor) -> Tensor:
+    def images(self) -> Tensor:
+        size = self.spectrum_NCHF2.shape[2]
+        return torch.fft.irfft2(torch.view_as_complex(self.spectrum_NCHF2) * self.amplitude_HF, s=(size, size))
+
+    def resize(self, size: int) -> None:
+        self._set(_resized(self.images().detach(), size))
+
+    @torch.no_grad()
+    def project(self, low: Tensor, high: Tensor) -> None:
+        self.spectrum_NCHF2.copy_(self._spectrum(_clamped(self.images(), low, high)))
+
+    def _set(self, x_NCHW: Tensor) -> None:
+        self.amplitude_HF = natural_amplitude(x_NCHW.shape[-1], self.falloff, x_NCHW.device).to(x_NCHW.dtype)
+        self.spectrum_NCHF2 = self._spectrum(x_NCHW).requires_grad_()
+
+    def _spectrum(self, x_NCHW: Tensor) -> Tensor:
         return torch.view_as_real(torch.fft.rfft2(x_NCHW) / self.amplitude_HF).contiguous()
 
 
-def make_basis(name: str, channels: int, size: int, device: torch.device, *, falloff: float) -> Basis:
-    """The basis of a recipe: ``pixels``, or ``spectrum`` with amplitudes of 1/f^falloff."""
-    if name == "pixels":
-        return Pixels(channels, size, device)
-    return Spectrum(channels, size, device, falloff=falloff)
+PARAMETRIZATIONS: dict[str, type[Parametrization]] = {"pixels": Pixels, "spectrum": Spectrum}
+
+
+def natural_amplitude(size: int, falloff: float, device: torch.device) -> Tensor:
+    """Amplitudes 1/f^falloff of the real Fourier transform of square images, (size, size // 2 + 1).
+
+    Their mean square is ``size``², so that parameters and pixels are of one order. The mean colour has no frequency; it
+    gets the amplitude of the lowest one.
+    """
+    down = torch.fft.fftfreq(size, device=device)[:, None]
+    right = torch.fft.rfftfreq(size, device=device)[None]
+    amplitude = (down.square() + right.square()).sqrt().clamp(min=1 / size) ** -falloff
+    return amplitude / amplitude.square().mean().sqrt() * size
+
+
+def _resized(x_NCHW: Tensor, size: int) -> Tensor:
+    if x_NCHW.shape[-1] == size:
+        return x_NCHW
+    return F.interpolate(x_NCHW, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def _clamped(x_NCHW: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return torch.minimum(torch.maximum(x_NCHW, low), high)

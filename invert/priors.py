@@ -1,30 +1,119 @@
-"""Taps: how far a batch's feature statistics are from those that the teacher was trained on, and its last features."""
+"""Priors: what real images have in common inside the teacher, as terms of the objective.
+
+A prior measures the inputs of some of the teacher's layers and makes one term of what it measured. The statistics of
+BatchNorm layers (DeepInversion) are one prior; patch statistics of vision transformers could be another.
+"""
 
 from __future__ import annotations
 
-import copy
-from itertools import chain
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..shared.core.numerics import at_least_float32
-from ..shared.models.features import batchnorm_layers, classifier
+from ..shared.models.features import batchnorm_layers
+from .recipe import Recipe
+
+
+class Prior(Protocol):
+    """One term of the objective, taken from the inputs of some layers.
+
+    Attributes:
+        name: of the term; ``alpha_<name>`` is its weight in the recipe.
+        needs: what a network must have, for the error message of one that has none.
+    """
+
+    name: str
+    needs: str
+
+    def layers(self, network: nn.Module) -> Sequence[nn.Module]:
+        """The layers whose inputs it measures; none if this prior does not work with the network."""
+        ...
+
+    def measure(self, layer: nn.Module) -> nn.Module:
+        """A module that takes the input of that layer and returns what :meth:`term` needs to know of it.
+
+        ``torch.compile`` must be able to trace it.
+        """
+        ...
+
+    def term(self, measured: Sequence[Tensor]) -> Tensor:
+        """The unweighted term, a scalar: one measurement per layer, in the order in which the layers ran."""
+        ...
+
+
+def make_priors(recipe: Recipe) -> list[Prior]:
+    """The priors that a recipe gives a weight."""
+    priors: list[Prior] = [BatchNormStatistics(relative=recipe.statistics == "relative", first_factor=recipe.first_bn)]
+    return [prior for prior in priors if getattr(recipe, f"alpha_{prior.name}")]
+
+
+class BatchNormStatistics:
+    """R_feature: the distance of a batch's feature statistics to those that the teacher was trained on.
+
+    Args:
+        relative: divide the distances of a layer by the length of its running deviation and of its running variance,
+            and average over layers: a wide layer, or one of large values, then counts as much as another.
+        first_factor: factor on the distance of the first layer.
+    """
+
+    name = "feature"
+    needs = "BatchNorm layer with running statistics"
+
+    def __init__(self, *, relative: bool = False, first_factor: float = 1.0) -> None:
+        self.relative = relative
+        self.first_factor = first_factor
+
+    def layers(self, network: nn.Module) -> Sequence[_BatchNorm]:
+        return batchnorm_layers(network)
+
+    def measure(self, layer: nn.Module) -> nn.Module:
+        assert isinstance(layer, _BatchNorm)
+        return StatisticsDistance(layer, relative=self.relative)
+
+    def term(self, measured: Sequence[Tensor]) -> Tensor:
+        distances_L = torch.stack(list(measured))
+        total = distances_L.sum() + (self.first_factor - 1) * distances_L[0]
+        return total / len(distances_L) if self.relative else total
+
+
+class StatisticsDistance(nn.Module):
+    """:func:`statistics_distance` to the statistics of one BatchNorm layer, whose buffers it shares."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, layer: _BatchNorm, *, relative: bool) -> None:
+        super().__init__()
+        assert layer.running_var is not None
+        self.register_buffer("running_mean", layer.running_mean)
+        self.register_buffer("running_var", layer.running_var)
+        self.mean_unit = self.var_unit = 1.0
+        if relative:
+            tiny = torch.finfo(torch.float32).tiny
+            self.mean_unit = max(tiny, float(layer.running_var.sum().sqrt()))
+            self.var_unit = max(tiny, float(torch.linalg.vector_norm(layer.running_var)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return statistics_distance(
+            x, self.running_mean, self.running_var, mean_unit=self.mean_unit, var_unit=self.var_unit
+        )
 
 
 class _StatisticsDistance(torch.autograd.Function):
     """The distance with its analytic gradient; see :func:`statistics_distance`.
 
-    Both moments are taken of x - running_mean: one pass, and stable, since the mean of a trained network's features is
-    never far from it. The gradient is linear in x,
+    Both moments are taken of x - running_mean. That needs one pass, and it is stable, since the mean of a trained
+    network's features is never far from the running mean. The gradient is linear in x,
 
         d/dx = (mean - running_mean) / (n |mean - running_mean|)
-             + 2 (var - running_var) (x - mean) / (n |var - running_var|),
+             + 2 (var - running_var) (x - mean) / (n |var - running_var|).
 
-    so slope and offset of each channel, found in the forward pass, are all that the backward pass needs beside x, which
-    the compiler then reads once, together with the BatchNorm layer's own gradient.
+    So the backward pass needs, beside x, only a slope and an offset for each channel, which the forward pass finds. The
+    compiler then reads x once, together with the gradient of the BatchNorm layer itself.
     """
 
     @staticmethod
@@ -53,10 +142,10 @@ class _StatisticsDistance(torch.autograd.Function):
 def statistics_distance(
     x: Tensor, running_mean_C: Tensor, running_var_C: Tensor, *, mean_unit: float = 1.0, var_unit: float = 1.0
 ) -> Tensor:
-    """One layer's term of R_feature: ``||mean(x) - running_mean||_2 + ||var(x) - running_var||_2`` (a scalar).
+    """One layer's part of R_feature: ``||mean(x) - running_mean||_2 + ||var(x) - running_var||_2`` (a scalar).
 
-    Mean and biased variance run over all but the channels (Yin et al. 2020, eq. 4). ``x`` is the layer's input,
-    (N, C, ...); statistics are float32 where ``x`` is a half format.
+    Mean and biased variance run over all dimensions but the channels (Yin et al. 2020, eq. 4). ``x`` is the layer's
+    input, (N, C, ...). Statistics are float32 where ``x`` is a half format.
 
     Args:
         mean_unit, var_unit: what the two distances are divided by.
@@ -71,97 +160,3 @@ def _as_channels(values_C: Tensor, x: Tensor) -> Tensor:
 def _sum_but_channels(x: Tensor) -> Tensor:
     """(C,) sums. Pixels before images: sums of sums lose fewer digits, and the compiler turns them into plain loops."""
     return (x.sum(tuple(range(2, x.ndim))) if x.ndim > 2 else x).sum(0)
-
-
-class _Tap(nn.Module):
-    """Stands in a BatchNorm layer's place: measures what comes in, then lets the layer do its work."""
-
-    def __init__(self, layer: _BatchNorm, distances: list[Tensor], *, relative: bool) -> None:
-        super().__init__()
-        self.layer = layer
-        self.distances = distances
-        self.mean_unit = self.var_unit = 1.0
-        if relative:
-            assert layer.running_var is not None
-            tiny = torch.finfo(torch.float32).tiny
-            self.mean_unit = max(tiny, float(layer.running_var.sum().sqrt()))
-            self.var_unit = max(tiny, float(torch.linalg.vector_norm(layer.running_var)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        assert self.layer.running_mean is not None
-        assert self.layer.running_var is not None
-        self.distances.append(
-            statistics_distance(
-                x,
-                self.layer.running_mean,
-                self.layer.running_var,
-                mean_unit=self.mean_unit,
-                var_unit=self.var_unit,
-            )
-        )
-        return self.layer(x)  # type: ignore[no-any-return]
-
-
-class _Keep(nn.Module):
-    """Stands in the classifier's place: keeps what comes in, then lets the layer do its work."""
-
-    def __init__(self, layer: nn.Linear, features: list[Tensor]) -> None:
-        super().__init__()
-        self.layer = layer
-        self.features = features
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.features.append(x)
-        return self.layer(x)  # type: ignore[no-any-return]
-
-
-class Tapped(NamedTuple):
-    """logits_NK: the network's output. distances_L: of its L BatchNorm layers, in the order in which they ran.
-    features_ND: what its classifier got, the last linear layer; without one, the logits."""
-
-    logits_NK: Tensor
-    distances_L: Tensor
-    features_ND: Tensor
-
-
-class TappedNetwork(nn.Module):
-    """A network that also tells how far the input of each of its BatchNorm layers is from the layer's statistics, and
-    what its classifier gets.
-
-    Modules in place of hooks, so that ``torch.compile`` makes one graph of it. The given network is left as it is;
-    this one shares its parameters and buffers. Not to be called by two threads at once.
-
-    Args:
-        network: in eval mode.
-        statistics: measure the BatchNorm layers; else there are no distances.
-        relative: divide a layer's distances by the length of its running deviation and of its running variance, so
-            that a wide layer, or one of large values, counts as much as another.
-    """
-
-    def __init__(self, network: nn.Module, *, statistics: bool = True, relative: bool = False) -> None:
-        super().__init__()
-        tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
-        self.network = copy.deepcopy(network, tensors)
-        self._distances: list[Tensor] = []
-        self._features: list[Tensor] = []
-        taps: dict[int, nn.Module] = {}
-        if statistics:
-            for layer in batchnorm_layers(self.network):
-                taps[id(layer)] = _Tap(layer, self._distances, relative=relative)
-        last = classifier(self.network)
-        if last is not None:
-            taps[id(last)] = _Keep(last, self._features)
-        for module in list(self.network.modules()):
-            for name, child in list(module.named_children()):
-                if id(child) in taps:
-                    setattr(module, name, taps[id(child)])
-
-    def forward(self, x: Tensor) -> Tapped:
-        self._distances.clear()
-        self._features.clear()
-        logits = self.network(x)
-        distances = torch.stack(self._distances) if self._distances else logits.new_zeros(0)
-        features = self._features[-1].flatten(1) if self._features else logits
-        self._distances.clear()
-        self._features.clear()
-        return Tapped(logits, distances, features)

@@ -104,7 +104,7 @@ class RefillEngine(Engine):
 
 
 def student(arguments: argparse.Namespace, engine: type[Engine], steps: int, seed: int) -> float:
-    with tempfile.TemporaryDirectory() as folder, mock.patch("dreamdistill.invert.worker.Engine", engine):
+    with tempfile.TemporaryDirectory() as folder, mock.patch("dreamdistill.invert.shard.Engine", engine):
         shards = Path(folder) / "shards"
         batch = arguments.images if engine is RefillEngine else BATCH
         invert.run(

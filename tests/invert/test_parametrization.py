@@ -1,71 +1,149 @@
-"""Bases: there and back, gradients, and the spectrum of what they start from."""
+"""Parametrizations: from images and back, gradients, sizes, ranges, and the spectrum of the starting noise."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from dreamdistill.invert.engine import Engine
-from dreamdistill.invert.parametrization import Pixels, Spectrum, make_basis
+from dreamdistill.invert.parametrization import PARAMETRIZATIONS, Parametrization, Pixels, Spectrum
 from dreamdistill.invert.recipe import Recipe
-from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.models.classifier import Preprocessing, load_model
 
 CPU = torch.device("cpu")
-BASES = ["pixels", "spectrum"]
+RECIPE = Recipe(steps=(1,), falloff=1.5)
+FROM_IMAGES: dict[str, Callable[[Tensor], Parametrization]] = {
+    "pixels": Pixels,
+    "spectrum": lambda x: Spectrum(x, falloff=1.5),
+}
 
 
-@pytest.mark.parametrize("name", BASES)
+def colours(size: int) -> Preprocessing:
+    return Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, image_size=size)
+
+
+def noise(name: str, count: int, size: int, *, seed: int, recipe: Recipe = RECIPE) -> Parametrization:
+    generator = torch.Generator().manual_seed(seed)
+    kind = PARAMETRIZATIONS[name]
+    return kind.from_noise(count, size, recipe=recipe, preprocessing=colours(size), generator=generator)
+
+
+def random_images(size: int) -> Tensor:
+    return torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
 @pytest.mark.parametrize("size", [7, 8, 32])
-def test_there_and_back(name: str, size: int) -> None:
-    basis = make_basis(name, 3, size, CPU, falloff=1.5)
-    x = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(basis.images(basis.coordinates(x)), x, atol=1e-5, rtol=0)
+def test_images_are_those_it_was_made_from(name: str, size: int) -> None:
+    x = random_images(size)
+    torch.testing.assert_close(FROM_IMAGES[name](x).images().detach(), x, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", BASES)
-def test_the_start_is_of_unit_variance_and_the_seeds(name: str) -> None:
-    basis = make_basis(name, 3, 32, CPU, falloff=1.5)
-    first, again, other = (basis.start(64, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
+def test_noise_has_unit_variance_and_follows_the_seed(name: str) -> None:
+    first, again, other = (noise(name, 64, 32, seed=seed).images().detach() for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    x = basis.images(first)
-    assert x.shape == (64, 3, 32, 32)
-    assert x.std() == pytest.approx(1, abs=0.02)
-    assert x.mean() == pytest.approx(0, abs=0.02)
+    assert first.shape == (64, 3, 32, 32)
+    assert first.std() == pytest.approx(1, abs=0.02)
+    assert first.mean() == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
+@pytest.mark.parametrize("size", [8, 12])
+def test_resize_interpolates_the_images_and_renews_the_parameters(name: str, size: int) -> None:
+    x = random_images(8)
+    parametrization = FROM_IMAGES[name](x)
+    before = parametrization.parameters()
+    parametrization.resize(size)
+    after = parametrization.parameters()
+    expected = x if size == 8 else F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(parametrization.images().detach(), expected, atol=1e-5, rtol=0)
+    assert not {id(tensor) for tensor in before} & {id(tensor) for tensor in after}
+    assert all(tensor.is_leaf and tensor.requires_grad for tensor in after)
+
+
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
+def test_project_moves_the_images_into_the_range_in_place(name: str) -> None:
+    x = random_images(8)
+    low, high = torch.full((3, 1, 1), -0.5), torch.tensor([0.2, 0.4, 0.6])[:, None, None]
+    parametrization = FROM_IMAGES[name](x)
+    before = parametrization.parameters()
+    parametrization.project(low, high)
+    assert all(a is b for a, b in zip(before, parametrization.parameters(), strict=True))
+    expected = torch.minimum(torch.maximum(x, low), high)
+    torch.testing.assert_close(parametrization.images().detach(), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("falloff", [1.0, 1.5])
 def test_amplitudes_fall_with_the_frequency(falloff: float) -> None:
-    """Against numpy in float64: the mean amplitude at each frequency, and what one step in each coordinate does."""
-    basis = Spectrum(1, 32, CPU, falloff=falloff)
-    x = basis.images(basis.start(512, torch.Generator().manual_seed(0))).double().numpy()[:, 0]
+    """Against numpy in float64: the mean amplitude at each frequency, and the effect of one step in a parameter."""
+    recipe = RECIPE.changed({"falloff": falloff})
+    x = noise("spectrum", 512, 32, seed=0, recipe=recipe).images().detach().double().numpy()[:, 0]
     amplitude = np.abs(np.fft.rfft2(x)).mean(0)
     frequency = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)[None])
     inner = (frequency > 0) & (np.fft.rfftfreq(32)[None] > 0) & (np.fft.rfftfreq(32)[None] < 0.5)
     slope = np.polyfit(np.log(frequency[inner]), np.log(amplitude[inner]), 1)[0]
     assert slope == pytest.approx(-falloff, abs=0.05)
-    low, high = (np.abs(_moved_by_one(basis, *place)).max() for place in ((1, 1), (10, 10)))
+    low, high = (largest_change(falloff, *place) for place in ((1, 1), (10, 10)))
     assert low / high == pytest.approx(10**falloff, rel=0.01)
 
 
-def _moved_by_one(basis: Spectrum, row: int, column: int) -> np.ndarray:
-    step = torch.zeros(1, 1, 32, 17, 2)
-    step[0, 0, row, column, 0] = 1
-    return basis.images(step).numpy()
+def largest_change(falloff: float, row: int, column: int) -> float:
+    """The largest change of a pixel when one parameter of a spectrum changes by 1."""
+    spectrum = Spectrum(torch.zeros(1, 1, 32, 32), falloff=falloff)
+    with torch.no_grad():
+        spectrum.parameters()[0][0, 0, row, column, 0] = 1
+    return spectrum.images().abs().max().item()
 
 
 def test_the_gradient_reaches_the_spectrum() -> None:
-    basis = Spectrum(2, 6, CPU)
-    basis.amplitude_HF = basis.amplitude_HF.double()
-    start = torch.randn(1, 2, 6, 4, 2, dtype=torch.float64, requires_grad=True)
+    spectrum = Spectrum(torch.randn(1, 2, 6, 6, dtype=torch.float64))
     weights = torch.randn(1, 2, 6, 6, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda z: (basis.images(z) * weights).square().sum(), (start,))
+
+    def loss(_: Tensor) -> Tensor:
+        return (spectrum.images() * weights).square().sum()
+
+    assert torch.autograd.gradcheck(loss, (spectrum.parameters()[0],))
 
 
-@pytest.mark.parametrize("basis", BASES)
+def test_pixels_are_the_images_themselves() -> None:
+    pixels = Pixels(torch.randn(2, 1, 4, 4))
+    assert pixels.parameters()[0] is pixels.images()
+
+
+class Bounded(Pixels):
+    """Images that are valid pixels whatever the parameters are: the logistic function of what Adam moves."""
+
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def from_noise(
+        cls, count: int, size: int, *, recipe: Recipe, preprocessing: Preprocessing, generator: torch.Generator
+    ) -> Bounded:
+        shape = (count, preprocessing.channels, size, size)
+        made = cls(torch.randn(shape, generator=generator))
+        made.low, made.high = preprocessing.valid_range(generator.device)
+        return made
+
+    def images(self) -> Tensor:
+        return self.low + (self.high - self.low) * self.pixels_NCHW.sigmoid()
+
+    def project(self, low: Tensor, high: Tensor) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", [*PARAMETRIZATIONS, "bounded"])
 @pytest.mark.parametrize("shift", ["batch", "window"])
-def test_every_basis_and_shift_finds_the_targets(basis: str, shift: str) -> None:
+def test_the_engine_reaches_the_targets(name: str, shift: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With each parametrization, and with one that only this test knows."""
+    monkeypatch.setitem(PARAMETRIZATIONS, "bounded", Bounded)
     teacher = load_model("digits_cnn")
     recipe = Recipe(
         steps=(60, 60),
@@ -73,7 +151,7 @@ def test_every_basis_and_shift_finds_the_targets(basis: str, shift: str) -> None
         lr=0.1,
         alpha_feature=0.3,
         jitter=1,
-        parametrization=basis,
+        parametrization=name,
         shift=shift,
         clip=True,
     )
@@ -83,8 +161,3 @@ def test_every_basis_and_shift_finds_the_targets(basis: str, shift: str) -> None
     assert (x >= low - 1e-4).all()
     assert (x <= high + 1e-4).all()
     assert (teacher.network(x).argmax(1) == targets).float().mean() >= 0.8
-
-
-def test_pixels_are_themselves() -> None:
-    x = torch.randn(2, 1, 4, 4)
-    assert torch.equal(Pixels(1, 4, CPU).images(x), x)
