@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..shared.core.numerics import at_least_float32
+from ..shared.core.numerics import at_least_float32, autocast
 from ..shared.models.preprocessing import Preprocessing
 from .distributed import ALONE, Group
 from .features import (
@@ -127,11 +127,6 @@ class Distillation(Criterion):
         with autocast(view.x_NCHW):
             logits_NK, maps = forward_with_features(self.teacher, view.x_NCHW, wanted)
         return soften(logits_NK, self.temperature), [maps[feature_map] for feature_map in wanted]
-
-
-def autocast(x: Tensor) -> torch.autocast:
-    """bfloat16 for a network's forward on CUDA, as the trainer runs the student; losses are computed outside of it."""
-    return torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda")
 
 
 def soften(logits_NK: Tensor, temperature: float) -> Tensor:

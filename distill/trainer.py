@@ -20,10 +20,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.errors import DreamError
 from ..shared.core.files import write_bytes
-from ..shared.core.numerics import derive_seed, lr_factor
+from ..shared.core.numerics import autocast, derive_seed, lr_factor
 from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Batch, Loader
-from .criterion import Criterion, autocast
+from .criterion import Criterion
 from .distributed import ALONE, Forward, Group
 from .muon import Muon
 from .recipe import Training

@@ -129,7 +129,6 @@ class ShardFolder(folder.ShardFolder):
         """Batches for a custom training loop: ``for images, logits, targets in shards.batches(): ...``
 
         Each iteration is one pass, in another order. Images are float32 (N, C, H, W), normalised by the teacher's mean
-        and
-        std; logits float32 (N, K); targets int64 (N,).
+        and std; logits float32 (N, K); targets int64 (N,).
         """
         return training_batches(self, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device, loader=loader)

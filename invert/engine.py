@@ -72,23 +72,24 @@ class Engine:
         """Optimise one batch, at one resolution after the other.
 
         Args:
-            targets_N: the class that each image is to show, int64. A compiled step is compiled anew for another N.
+            targets_N: the class that each image is to show, int64. A compiled step is compiled again for another N.
             seed: of the first noise, the shifts and the flips.
             progress: called with the fraction of this batch's steps that are done, 0 to 1, and the loss terms.
 
         Raises:
             DivergedError: the loss or the images are not finite.
         """
-        resolutions = self.recipe.stages(self.teacher.preprocessing.image_size)
+        resolutions = self.recipe.resolutions(self.teacher.preprocessing.image_size)
         betas = self.recipe.betas[0], self.recipe.betas[1]
-        total = max(1, sum(steps for steps, _, _ in resolutions))
+        total = max(1, sum(resolution.steps for resolution in resolutions))
         draw = generator(self.device, seed)
         shifts = generator(torch.device("cpu"), seed, 1)  # on the host, so that a shift costs no host sync
         targets_N = targets_N.to(self.device)
         losses: dict[str, float] = {}
         done = margin = size = 0
         parametrization: Parametrization | None = None
-        for steps, size, jitter in resolutions:
+        for resolution in resolutions:
+            steps, size, jitter = resolution.steps, resolution.size, resolution.jitter
             margin = jitter if self.recipe.shift == "window" else 0
             if parametrization is None:
                 parametrization = self._noise(len(targets_N), size + 2 * margin, draw)
@@ -147,12 +148,12 @@ def check_recipe(teacher: Classifier, recipe: Recipe) -> None:
     for prior in make_priors(recipe):
         if not prior.layers(teacher.network):
             raise ConfigError(
-                f"{teacher.name} has no {prior.needs}, so DeepInversion has nothing to match:"
+                f"{teacher.title} has no {prior.needs}, so DeepInversion has nothing to match:"
                 f" --recipe cifar10-deepdream, --recipe noise or --alpha-{prior.name} 0 still work"
             )
-    for scale, (_, size, _) in zip(recipe.scales, recipe.stages(teacher.preprocessing.image_size), strict=True):
+    for scale, resolution in zip(recipe.scales, recipe.resolutions(teacher.preprocessing.image_size), strict=True):
         try:
-            count_outputs(teacher.network, replace(teacher.preprocessing, image_size=size), teacher.name)
+            count_outputs(teacher.network, replace(teacher.preprocessing, image_size=resolution.size), teacher.title)
         except ConfigError as error:
             raise ConfigError(f"--scales {scale} does not work: {error}") from error
 

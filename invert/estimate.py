@@ -25,15 +25,15 @@ def estimate(inputs: Inputs, plan: Plan) -> dict[str, Any]:
     The seconds come from a few steps at each resolution, not compiled. The bytes come from one image of noise, the kind
     that compresses worst. Values that are not known are None, and ``not_known`` says why.
     """
-    execution = plan.job.round.execution
+    execution = plan.job.round.execution  # None where it depends on a cluster that is not joined
     images = sum(p.count for p in plan.pending)
     seconds = None
     if plan.workers is None:
         not_known = "number of workers and seconds: they depend on the Ray cluster, which a dry run does not join"
     else:
-        precision = execution["precision"]
+        assert execution is not None
         with _threads(inputs.config.threads):
-            by_batch = _seconds_a_batch(inputs, batch=plan.job.round.batch, precision=precision)
+            by_batch = _seconds_a_batch(inputs, batch=plan.job.round.batch, precision=execution.precision)
         seconds = round(by_batch * images / plan.job.round.batch / plan.workers, 1)
         not_known = "time that compiling saves: seconds are those of steps that are not compiled"
     return {
@@ -43,8 +43,9 @@ def estimate(inputs: Inputs, plan: Plan) -> dict[str, Any]:
         "bytes": images * _bytes_an_image(inputs.teacher, plan.job.round.format),
         "seconds": seconds,
         "workers": plan.workers,
-        **execution,
-        "not_known": not_known if seconds is None or execution["compile"] else None,
+        "compile": None if execution is None else execution.compile,
+        "precision": None if execution is None else execution.precision,
+        "not_known": not_known if execution is None or execution.compile else None,
     }
 
 
@@ -58,8 +59,8 @@ def _bytes_an_image(teacher: Classifier, format: str) -> int:
 
 def _seconds_a_batch(inputs: Inputs, *, batch: int, precision: str) -> float:
     recipe = inputs.recipe
-    resolutions = recipe.stages(inputs.teacher.preprocessing.image_size)
-    if not any(steps for steps, _, _ in resolutions):
+    resolutions = recipe.resolutions(inputs.teacher.preprocessing.image_size)
+    if not any(resolution.steps for resolution in resolutions):
         return 0.0
     probe = recipe.changed({"steps": (PROBE_STEPS,)})
     engine = Engine(inputs.teacher, probe, execution=Execution(compile=False, precision=precision))
@@ -68,8 +69,8 @@ def _seconds_a_batch(inputs: Inputs, *, batch: int, precision: str) -> float:
     ends = [time.monotonic()]
     engine.synthesize(targets_N, seed=0, progress=lambda fraction, terms: ends.append(time.monotonic()))
     return sum(
-        (end - start) / PROBE_STEPS * steps
-        for start, end, (steps, _, _) in zip(ends, ends[1:], resolutions, strict=False)
+        (end - start) / PROBE_STEPS * resolution.steps
+        for start, end, resolution in zip(ends, ends[1:], resolutions, strict=False)
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from ..shared.core.errors import one_line
 from ..shared.models.classifier import Classifier
 from ..shared.models.cost import count_macs, paired_seconds
+from ..shared.shards.manifest import Execution
 from .objective import Objective
 from .recipe import Recipe
 
@@ -25,14 +25,6 @@ Log = Callable[[str], None]
 REPAID_FROM_MACS = {"cpu": 120 * 15e9, "cuda": 120 * 2e12}
 PROBE_IMAGES = 4
 FASTER = 1.2  # bfloat16 must be so much faster on the CPU before it is taken: it costs precision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """compile: through torch.compile. precision: of the networks, ``float32`` or ``bfloat16`` (autocast)."""
-
-    compile: bool
-    precision: str
 
 
 EAGER = Execution(compile=False, precision="float32")
@@ -59,7 +51,7 @@ def _macs(teacher: Classifier, recipe: Recipe, images: int) -> float:
     full = teacher.preprocessing.image_size
     device = next(teacher.network.parameters()).device
     one = count_macs(teacher.network, teacher.preprocessing.blank(1, device))
-    return images * one * sum(steps * (size / full) ** 2 for steps, size, _ in recipe.stages(full))
+    return images * one * sum(r.steps * (r.size / full) ** 2 for r in recipe.resolutions(full))
 
 
 def _bfloat16_pays(teacher: Classifier, recipe: Recipe) -> bool:

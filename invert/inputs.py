@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from ..shared.core.device import pick_device
-from ..shared.core.errors import ConfigError
+from ..shared.core.errors import ConfigError, one_line
 from ..shared.core.launch import Place, find_place
 from ..shared.models.classifier import Classifier, load_model
 from .config import InvertConfig
@@ -91,8 +92,17 @@ def _load_teacher(config: InvertConfig, device: torch.device) -> Classifier:
         mean=config.mean,
         std=config.std,
         image_size=config.image_size,
+        class_names=None if config.class_names is None else _class_names(config.class_names),
         device=device,
     )
+
+
+def _class_names(path: Path) -> list[str]:
+    """The lines of a text file; empty ones at its end do not count."""
+    try:
+        return path.read_text(encoding="utf-8").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--class-names {path} cannot be read: {one_line(error)}; give a text file") from error
 
 
 def _take_teacher(config: InvertConfig, teacher: Classifier, device: torch.device) -> Classifier:
@@ -100,7 +110,9 @@ def _take_teacher(config: InvertConfig, teacher: Classifier, device: torch.devic
     own = _device(teacher)
     if own == device or (config.device == "auto" and own.type == device.type):
         return teacher
-    return replace(teacher, network=copy.deepcopy(teacher.network).to(device))
+    moved = copy.copy(teacher)
+    moved.network = copy.deepcopy(teacher.network).to(device)
+    return moved
 
 
 def _device(teacher: Classifier) -> torch.device:

@@ -7,8 +7,9 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from ..shared.models.identity import ClassifierRecord
 from ..shared.shards.manifest import Round
 from .recipe import Recipe
 
@@ -21,14 +22,14 @@ class Job:
     """All that a worker process needs to make any shard of a round. It holds plain values, so it can be sent to one.
 
     Attributes:
-        teacher: its description (:meth:`~.classifier.Classifier.describe`).
-        student: the description of the network to compete against, or None.
+        teacher: what loads it again.
+        student: what loads the network to compete against; None without one.
         round_number: place of the round in the manifest, part of the seed.
         threads: CPU threads for the optimisation; sums in floating point depend on it.
     """
 
-    teacher: dict[str, Any]
-    student: dict[str, Any] | None
+    teacher: ClassifierRecord
+    student: ClassifierRecord | None
     recipe: Recipe
     round: Round
     round_number: int

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,13 +12,13 @@ from ..shared.core.device import cpu_count
 from ..shared.core.errors import ConfigError
 from ..shared.core.launch import Place
 from ..shared.data.images import default_format
-from ..shared.shards.manifest import MANIFEST, Manifest, Round, ShardPlan, load_manifest
+from ..shared.shards.manifest import MANIFEST, Execution, Manifest, Round, ShardPlan, load_manifest
 from ..shared.shards.records import whole_shards
 from .execution import choose_execution
 from .inputs import Inputs
 from .job import Job
 
-IMAGES_A_SHARD = 256  # at least, in whole batches, unless --shard-size says otherwise
+IMAGES_PER_SHARD = 256  # at least, in whole batches, unless --shard-size says otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,7 @@ def place_round(inputs: Inputs) -> tuple[Manifest, int]:
             "threads": config.threads,
         },
         images=config.images,
-        shard_size=config.shard_size or batch * -(-IMAGES_A_SHARD // batch),
+        shard_size=config.shard_size or batch * -(-IMAGES_PER_SHARD // batch),
         batch=batch,
         format=default_format(image_size) if config.format == "auto" else config.format,
         student=inputs.student.sha256 if inputs.student else None,
@@ -72,8 +71,8 @@ def make_plan(inputs: Inputs, manifest: Manifest, round_number: int) -> Plan:
     config, place = inputs.config, inputs.place
     item = manifest.rounds[round_number]
     job = Job(
-        teacher=inputs.teacher.describe(),
-        student=inputs.student.describe() if inputs.student else None,
+        teacher=inputs.teacher.record(),
+        student=inputs.student.record() if inputs.student else None,
         recipe=inputs.recipe,
         round=item,
         round_number=round_number,
@@ -114,27 +113,24 @@ def _equal_parts(total: int, most: int) -> int:
     return -(-total // -(-total // most))
 
 
-def _execution(inputs: Inputs, item: Round) -> dict[str, Any]:
+def _execution(inputs: Inputs, item: Round) -> Execution | None:
     """How the round was begun, so that its shards are alike; for a new one, the choice.
 
-    Where the device is not known, what depends on it is None.
+    None where the choice depends on a cluster that has not been joined.
     """
     config = inputs.config
-    if item.execution:
-        begun = {"compile": "on" if item.execution["compile"] else "off", "precision": item.execution["precision"]}
+    if item.execution is not None:
+        begun = {"compile": "on" if item.execution.compile else "off", "precision": item.execution.precision}
         for name, value in begun.items():
             if getattr(config, name) not in ("auto", value):
                 raise ConfigError(
                     f"{config.out} was begun with --{name} {value}: leave the option out to go on with it, or"
                     " --overwrite"
                 )
-        return dict(item.execution)
+        return item.execution
     if inputs.device is None:
-        return {
-            "compile": None if config.compile == "auto" else config.compile == "on",
-            "precision": None if config.precision == "auto" else config.precision,
-        }
-    choice = choose_execution(
+        return None
+    return choose_execution(
         compile=config.compile,
         precision=config.precision,
         teacher=inputs.teacher,
@@ -142,24 +138,23 @@ def _execution(inputs: Inputs, item: Round) -> dict[str, Any]:
         images=item.images,
         device=inputs.device,
     )
-    return asdict(choice)
 
 
-def _find_round(
-    inputs: Inputs, *, recipe: Mapping[str, Any], images: int, **round_settings: Any
-) -> tuple[Manifest, int]:
+def _find_round(inputs: Inputs, *, recipe: dict[str, Any], images: int, **round_settings: Any) -> tuple[Manifest, int]:
     """The manifest to have and the round to make: the one of this very recipe if there is one, else a new one."""
     config, teacher = inputs.config, inputs.teacher
-    fresh = Manifest(teacher=teacher.describe(), rounds=())
+    fresh = Manifest(teacher=teacher.record(), rounds=())
     if config.overwrites or not (config.out / MANIFEST).exists():
         return fresh.with_round(fresh.next_round(recipe=recipe, images=images, **round_settings)), 0
     manifest = load_manifest(config.out)
     wanted: Round = manifest.next_round(recipe=recipe, images=images, **round_settings)
-    if manifest.teacher_identity() != fresh.teacher_identity():
-        name = manifest.teacher["name"] or "a network in memory"
+    if manifest.teacher.identity() != fresh.teacher.identity():
         raise ConfigError(
-            f"{config.out} holds images of another teacher ({name}): choose another --out, or --overwrite"
+            f"{config.out} holds images of another teacher ({manifest.teacher.title}): choose another --out, or"
+            " --overwrite"
         )
+    if teacher.class_names != manifest.teacher.class_names and config.class_names is not None:
+        manifest = replace(manifest, teacher=replace(manifest.teacher, class_names=teacher.class_names))
     for number, item in enumerate(manifest.rounds):
         if item.fingerprint == wanted.fingerprint:
             return manifest, number

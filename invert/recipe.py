@@ -115,9 +115,6 @@ class Recipe(Settings):
             for count, scale in zip(steps, self.scales, strict=True)
         ]
 
-    def stages(self, image_size: int) -> list[tuple[int, int, int]]:
-        return [(r.steps, r.size, r.jitter) for r in self.resolutions(image_size)]
-
 
 def _require(condition: object, message: str) -> None:
     if not condition:

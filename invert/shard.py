@@ -15,7 +15,7 @@ from ..shared.shards.manifest import ShardPlan
 from ..shared.shards.records import CommitRecord
 from ..shared.shards.writer import Sample, write_shard
 from .engine import BatchProgress, DivergedError, Engine, Synthesis, batch_seed
-from .execution import Execution, Log
+from .execution import Log
 from .job import Job, ShardProgress, worker_name
 
 ATTEMPTS = 3  # seeds that are tried for a batch
@@ -55,8 +55,8 @@ class ShardMaker:
         self.log = log
         self.teacher = teacher or reload_model(job.teacher, device=device)
         student = reload_model(job.student, device=device).network if job.student else None
-        execution = Execution(**job.round.execution)
-        self.engine = Engine(self.teacher, job.recipe, student, execution=execution, log=log)
+        assert job.round.execution is not None, "decided before the first shard"
+        self.engine = Engine(self.teacher, job.recipe, student, execution=job.round.execution, log=log)
 
     def optimise(self, plan: ShardPlan, progress: ShardProgress) -> ShardImages:
         """Make the images of a shard.

@@ -35,3 +35,8 @@ def lr_factor(step: int, total: int, *, warmup: int = 0, cosine: bool = True) ->
     if not cosine:
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def autocast(x: Tensor) -> torch.autocast:
+    """bfloat16 for a network's forward pass on CUDA, by the device of its input; losses are computed outside of it."""
+    return torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda")

@@ -134,7 +134,7 @@ class Manifest:
     def with_round(self, added: Round) -> Manifest:
         return replace(self, rounds=(*self.rounds, added))
 
-    def with_execution(self, number: int, execution: Execution) -> Manifest:
+    def with_execution(self, number: int, execution: Execution | None) -> Manifest:
         changed = replace(self.rounds[number], execution=execution)
         return replace(self, rounds=(*self.rounds[:number], changed, *self.rounds[number + 1 :]))
 

@@ -29,11 +29,12 @@ from published import published_step
 from torch import Tensor
 
 from dreamdistill.invert.engine import Engine
-from dreamdistill.invert.execution import Execution, compiled
+from dreamdistill.invert.execution import compiled
 from dreamdistill.invert.recipe import RECIPES, Recipe
 from dreamdistill.shared.core.device import cpu_count
 from dreamdistill.shared.models.classifier import Classifier, load_model
 from dreamdistill.shared.models.cost import count_macs, paired_rounds, paired_seconds
+from dreamdistill.shared.shards.manifest import Execution
 
 MIB = 2**20
 Round = Callable[[], None]

@@ -62,7 +62,8 @@ class RefillEngine(Engine):
         step = 0
         while (place >= 0).any():
             inputs.clear()
-            shift = torch.randint(-recipe.jitter, recipe.jitter + 1, (2,), generator=draw).tolist()
+            jitter = recipe.jitter or 0
+            shift = torch.randint(-jitter, jitter + 1, (2,), generator=draw).tolist()
             losses_N = F.cross_entropy(
                 self.network(x.roll(shift, (2, 3))), targets_N[place.clamp_min(0)], reduction="none"
             )
@@ -128,6 +129,7 @@ def student(arguments: argparse.Namespace, engine: type[Engine], steps: int, see
                 seed=seed,
             )
         )
+        assert trained is not None
         assert trained.student_top1 is not None
         return trained.student_top1 * 100
 

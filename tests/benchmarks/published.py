@@ -58,7 +58,8 @@ def published_step(teacher: Classifier, recipe: Recipe, x: Tensor) -> Callable[[
 
     def run() -> None:
         for _ in range(recipe.steps[0]):
-            shift = torch.randint(-recipe.jitter, recipe.jitter + 1, (2,)).tolist()
+            jitter = recipe.jitter or 0
+            shift = torch.randint(-jitter, jitter + 1, (2,)).tolist()
             optimizer.zero_grad()
             network.zero_grad()
             loss, _ = published_loss(recipe, network, distances, x, x.roll(shift, (2, 3)), targets_N)

@@ -105,8 +105,9 @@ def one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]
             seed=seed,
         )
     )
+    assert trained is not None
     assert trained.student_top1 is not None
-    return {"student_top1": trained.student_top1, "agreement": made.agreement}
+    return {"student_top1": trained.student_top1, "agreement": made.agreement or 0.0}
 
 
 def main() -> None:

@@ -155,32 +155,34 @@ def test_dry_runs_write_nothing(di: Callable, shards: Path, tmp_path: Path, name
     result = di(name, *source, "--out", out, "--dry-run", "--json")
     assert result.code == 0, result.stderr
     plan = json.loads(result.stdout)
-    assert plan["images" if name != "di-prune" else "images_a_scoring"] == 40
+    assert plan["images" if name != "di-prune" else "images_per_iteration"] == 40
     assert not out.exists()
     assert {path: path.stat().st_mtime_ns for path in shards.iterdir()} == before
 
 
 @pytest.mark.parametrize(
-    ("options", "hints"), [([], [8, 4]), (["--feature-weight", 0], []), (["--labels", "stored"], [])]
+    ("options", "sides"), [([], [8, 4]), (["--feature-weight", 0], []), (["--labels", "stored"], [])]
 )
-def test_a_dry_run_tells_of_which_sides_there_are_hints(
-    di: Callable, shards: Path, options: list[object], hints: list[int]
+def test_a_dry_run_lists_the_sides_of_the_feature_maps(
+    di: Callable, shards: Path, options: list[object], sides: list[int]
 ) -> None:
     result = di("di-distill", "--shards", shards, "--student", "digits_cnn_small", *options, "--dry-run", "--json")
-    assert json.loads(result.stdout)["hints"] == hints
+    assert json.loads(result.stdout)["feature_maps"] == sides
 
 
 def test_looking_at_shards(di: Callable, shards: Path, tmp_path: Path) -> None:
     shown = json.loads(di("di-shards", "show", shards, "--json").stdout)
     assert (shown["images"], shown["shards"], shown["teacher"]) == (40, 2, "digits_cnn")
     assert di("di-shards", "verify", shards).code == 0
-    made = json.loads(di("di-shards", "gallery", shards, "--out", tmp_path / "g.png", "--columns", 3, "--json").stdout)
+    made = json.loads(
+        di("di-shards", "gallery", shards, "--out", tmp_path / "g.png", "--columns", 3, "--no-labels", "--json").stdout
+    )
     assert (made["classes"], made["images"]) == (10, 30)
     from PIL import Image
 
     with Image.open(tmp_path / "g.png") as sheet:
         assert sheet.size == (3 * 34 + 2, 10 * 34 + 2)
-    options = ["--columns", 10, "--classes", "0,1,2,3,4", "--side", 4, "--out", tmp_path / "g.jpg"]
+    options = ["--columns", 10, "--classes", "0,1,2,3,4", "--side", 4, "--no-labels", "--out", tmp_path / "g.jpg"]
     assert di("di-shards", "gallery", shards, *options).code == 0
     with Image.open(tmp_path / "g.jpg") as sheet:  # four images a class, so two classes a row
         assert (sheet.format, sheet.size) == ("JPEG", (8 * 6 + 2, 3 * 6 + 2))

@@ -108,14 +108,14 @@ def test_published_weights_are_converted_at_the_published_batch_size() -> None:
     cifar, imagenet = RECIPES["cifar10-deepinversion"], RECIPES["imagenet-deepinversion"]
     assert cifar.alpha_tv == pytest.approx(2.5e-5 * 256**0.5)
     assert imagenet.alpha_tv == pytest.approx(1e-4 * 84**0.5, rel=1e-3)
-    assert imagenet.stages(224) == [(2000, 112, 15), (1000, 224, 30)]
+    assert [(r.steps, r.size, r.jitter) for r in imagenet.resolutions(224)] == [(2000, 112, 15), (1000, 224, 30)]
     assert RECIPES["cifar10-deepdream"].alpha_feature == 0
 
 
 def test_jitter_of_an_eighth_goes_with_the_size() -> None:
     recipe = RECIPES["natural"]
-    assert [recipe.stages(size)[0][2] for size in (8, 32, 224)] == [1, 4, 28]
-    assert recipe.changed({"jitter": 3}).stages(32)[0][2] == 3
+    assert [recipe.resolutions(size)[0].jitter for size in (8, 32, 224)] == [1, 4, 28]
+    assert recipe.changed({"jitter": 3}).resolutions(32)[0].jitter == 3
 
 
 @pytest.mark.parametrize(("size", "name"), [(32, "natural"), (224, "imagenet-deepinversion")])

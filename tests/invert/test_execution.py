@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,11 +13,12 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from dreamdistill.invert.engine import Engine
-from dreamdistill.invert.execution import Execution, choose_execution
+from dreamdistill.invert.execution import choose_execution
 from dreamdistill.invert.objective import Objective
 from dreamdistill.invert.recipe import RECIPES, Recipe
-from dreamdistill.shared.models.classifier import Classifier, load_model
+from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.features import batchnorm_layers
+from dreamdistill.shared.shards.manifest import Execution
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from folded import folded_objective
@@ -44,7 +47,7 @@ def no_compiled_code_left() -> None:
 def random_teacher(name: str) -> nn.Module:
     """Random weights, and BatchNorm statistics that are not all alike, as after training."""
     pytest.importorskip("timm")
-    sizes = {} if name.startswith("cifar") else {"image_size": 64, "num_classes": 10}
+    sizes: dict[str, Any] = {} if name.startswith("cifar") else {"image_size": 64, "num_classes": 10}
     network = load_model(name, weights="none", **sizes).network.to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(1)
     for layer in batchnorm_layers(network):
@@ -128,7 +131,8 @@ class Unruly(nn.Module):
 
 def test_a_network_that_does_not_compile_runs_eager_with_one_warning() -> None:
     teacher = load_model("digits_cnn")
-    unruly = Classifier(**{**{n: getattr(teacher, n) for n in teacher.__slots__}, "network": Unruly(teacher.network)})
+    unruly = copy.copy(teacher)
+    unruly.network = Unruly(teacher.network)
     targets = torch.arange(4)
     lines: list[str] = []
     engine = Engine(unruly, ALL_TERMS, execution=COMPILED, log=lines.append)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from dreamdistill.invert.priors import TappedNetwork
+from dreamdistill.invert.taps import TappedNetwork
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.features import FeatureCollector
