@@ -31,8 +31,9 @@ from typing import Any
 from ..distill.config import DistillConfig
 from ..invert.config import InvertConfig
 from ..prune.config import PruneConfig
-from ..shared.core.config import Settings, StageConfig, coerce, from_mapping, load_yaml, setting, settings_of
+from ..shared.core.config import Settings, StageConfig, from_mapping, load_yaml, setting, settings_of
 from ..shared.core.errors import ConfigError, nearest
+from ..shared.core.values import coerce
 
 STAGES: dict[str, type[StageConfig]] = {"invert": InvertConfig, "distill": DistillConfig, "prune": PruneConfig}
 _REFERENCES = ("shards", "teacher", "student", "init", "compete_with")  # options that may name an earlier stage

@@ -21,10 +21,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..core.config import GENERAL, Setting, StageConfig, coerce, from_mapping, load_yaml, settings_of
+from ..core.config import GENERAL, StageConfig, from_mapping, load_yaml, settings_of
 from ..core.errors import DreamError, StoppedError, named
 from ..core.signals import ignore_stops, stop_on_signals
-from ..core.values import strip_optional
+from ..core.values import Setting, coerce, strip_optional
 from .help import GroupedCommand, GroupedOption, help_all_option
 
 

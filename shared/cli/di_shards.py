@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from ..core.config import Setting, coerce
 from ..core.errors import ConfigError, DreamError, PartialError
+from ..core.values import Setting, coerce
 from .commandline import context_settings, debug_option, json_option, print_result, run_command, version_option
 
 _FOLDER = click.Argument(["folder"], type=click.Path(path_type=Path), default=Path("shards"))

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ..core.config import GENERAL, OPTIONS
+from ..core.config import GENERAL
+from ..core.values import OPTIONS
 
 _HELP_ALL = "help_all"  # key in a context's meta
 

@@ -20,32 +20,12 @@ import yaml
 
 from .errors import ConfigError, nearest, one_line
 from .launch import is_restart
-from .values import Bounds, coerce_value, describe, strip_optional
+from .values import OPTIONS, Bounds, Setting, check, coerce
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Settings")
 
-OPTIONS = "Options"  # the group of settings that name none
 GENERAL = "General"  # the group of settings that every stage has
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One field as the command line sees it; see :func:`setting`."""
-
-    name: str
-    type: Any
-    default: Any
-    help: str
-    choices: tuple[str, ...] = ()
-    bounds: Bounds = Bounds()
-    unset: str = ""
-    group: str = OPTIONS
-    advanced: bool = False
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
 
 
 def setting(
@@ -105,7 +85,7 @@ class Settings:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if "help" in item.metadata and value is not None:
-                _check(_option(item, None), value)
+                check(_option(item, None), value)
         self.check()
 
     def check(self) -> None:
@@ -215,38 +195,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def coerce(option: Setting, value: Any) -> Any:
-    """Turn text or a YAML value into the type of a setting, and check it.
-
-    Tuples are written ``a,b,c``. YAML's ``null``, and ``auto`` for a number, mean "not given" where the type allows it.
-
-    Raises:
-        ConfigError: the value does not have the setting's type, or lies outside its choices or bounds.
-    """
-    kind, optional = strip_optional(option.type)
-    if value is None or (optional and kind is int and value == "auto"):
-        if optional:
-            return None
-        raise ConfigError(f"{option.flag} needs a value")
-    try:
-        result = coerce_value(kind, value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{option.flag} must be {describe(kind)}, not {value!r}") from error
-    _check(option, result)
-    return result
-
-
 def _option(item: dataclasses.Field[Any], kind: Any) -> Setting:
     default = None if item.default is MISSING else item.default
     return Setting(item.name, kind, default, **item.metadata)
-
-
-def _check(option: Setting, value: Any) -> None:
-    if option.choices and value not in option.choices:
-        hint = nearest(str(value), option.choices)
-        raise ConfigError(f"{option.flag} must be one of {', '.join(option.choices)}, not {value!r}{hint}")
-    if problem := option.bounds.problem(value):
-        raise ConfigError(f"{option.flag} must be {problem}")
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Values of settings: how text becomes a value of a type, and the bounds that a number keeps."""
+"""One setting: its type, its choices and bounds, and how text becomes its value."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
+from .errors import ConfigError, nearest
+
+OPTIONS = "Options"  # the group of settings that name none
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
 
@@ -55,7 +58,60 @@ class Bounds:
         )
 
 
-def coerce_value(kind: Any, value: Any) -> Any:
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field as the command line sees it; see :func:`~.config.setting`."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    bounds: Bounds = Bounds()
+    unset: str = ""
+    group: str = OPTIONS
+    advanced: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+def coerce(option: Setting, value: Any) -> Any:
+    """Turn text or a YAML value into the type of a setting, and check it.
+
+    Tuples are written ``a,b,c``. YAML's ``null``, and ``auto`` for a number, mean "not given" where the type allows it.
+
+    Raises:
+        ConfigError: the value does not have the setting's type, or lies outside its choices or bounds.
+    """
+    kind, optional = strip_optional(option.type)
+    if value is None or (optional and kind is int and value == "auto"):
+        if optional:
+            return None
+        raise ConfigError(f"{option.flag} needs a value")
+    try:
+        result = _convert(kind, value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{option.flag} must be {describe(kind)}, not {value!r}") from error
+    check(option, result)
+    return result
+
+
+def check(option: Setting, value: Any) -> None:
+    """Refuse a value that lies outside a setting's choices or bounds.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if option.choices and value not in option.choices:
+        hint = nearest(str(value), option.choices)
+        raise ConfigError(f"{option.flag} must be one of {', '.join(option.choices)}, not {value!r}{hint}")
+    if problem := option.bounds.problem(value):
+        raise ConfigError(f"{option.flag} must be {problem}")
+
+
+def _convert(kind: Any, value: Any) -> Any:
     """Text or a YAML value as a value of a type: int, float, bool, str, Path, or a tuple of one of them.
 
     Raises:
@@ -66,7 +122,7 @@ def coerce_value(kind: Any, value: Any) -> Any:
         parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
         if not parts:
             raise ValueError("empty")
-        return tuple(coerce_value(inner, part) for part in parts)
+        return tuple(_convert(inner, part) for part in parts)
     if kind is bool:
         return value if isinstance(value, bool) else _TRUTHS[str(value).lower()]
     if isinstance(value, bool | list | tuple | dict) or (kind is int and isinstance(value, float)):

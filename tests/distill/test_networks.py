@@ -112,7 +112,7 @@ def test_a_teacher_in_memory_must_be_the_one_that_made_the_shards(shards: Path, 
     teacher = load_model("digits_cnn")
     with pytest.raises(ConfigError, match="not the teacher of these shards"):
         run(config(shards, tmp_path / "s"), teacher=load_model("digits_cnn", weights="none"))
-    with pytest.raises(ConfigError, match="another mean, std or image size"):
+    with pytest.raises(ConfigError, match="another --mean, --std or --image-size"):
         run(config(shards, tmp_path / "s"), teacher=load_model("digits_cnn", mean=(0.5,)))
     with pytest.raises(ConfigError, match="leave --teacher and --weights out"):
         run(config(shards, tmp_path / "s", teacher="digits_cnn"), teacher=teacher)

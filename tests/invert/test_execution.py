@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
+from dreamdistill.invert import execution
 from dreamdistill.invert.engine import Engine
 from dreamdistill.invert.execution import choose_execution
 from dreamdistill.invert.objective import Objective
@@ -167,5 +168,5 @@ def test_bfloat16_is_measured_in_long_runs_alone(monkeypatch: pytest.MonkeyPatch
     assert choice(16, precision="bfloat16").precision == "bfloat16"
     for half, expected in ((0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-        monkeypatch.setattr("dreamdistill.invert.execution.paired_seconds", lambda *_, half=half, **__: [1.0, half])
+        monkeypatch.setattr(execution, "paired_seconds", lambda *_, half=half, **__: [1.0, half])
         assert choice(50_000, precision="auto").precision == expected

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dreamdistill.invert import queue as queue_module
 from dreamdistill.invert.executors.base import (
     BROKEN_AFTER,
     Handle,
@@ -181,7 +182,7 @@ def test_a_diverged_shard_is_given_up_without_a_restart(start: Start) -> None:
 
 
 def test_a_busy_shard_is_made_later(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dreamdistill.invert.queue.LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(queue_module, "LOOK_AGAIN", 0.01)
     tries: Counter[int] = Counter()
 
     def busy_at_first(worker: int, number: int) -> Outcome:

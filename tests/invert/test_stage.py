@@ -14,8 +14,6 @@ from dreamdistill.invert.stage import dry_run, run
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.classifier import Classifier, load_model
 
-UNNAMED: Any = None
-
 
 def config(out: Path, **changes: Any) -> InvertConfig:
     settings: dict[str, Any] = {"teacher": "digits_cnn", "changes": {"steps": (3,)}, "images": 12, "shard_size": 4}
@@ -24,7 +22,7 @@ def config(out: Path, **changes: Any) -> InvertConfig:
 
 @pytest.fixture
 def in_memory() -> Classifier:
-    """A network that no name leads to."""
+    """A network that no name loads."""
     loaded = load_model("digits_cnn")
     made = Classifier(loaded.network, mean=(0.305,), std=(0.376,), image_size=8)
     assert made.name is None

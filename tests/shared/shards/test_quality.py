@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from dreamdistill.invert.priors import BatchNormStatistics
 from dreamdistill.invert.taps import TappedNetwork
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.classifier import load_model
@@ -55,11 +56,11 @@ def test_features_of_a_set_do_not_depend_on_its_batches() -> None:
             for batch in images.split(size):
                 collector.add(batch)
         found.append(collector.features())
-    logits, distances, _ = TappedNetwork(teacher.network)(images)
+    outputs = TappedNetwork(teacher.network, [BatchNormStatistics()])(images)
     whole, parts = found
-    assert whole.statistics_distance == pytest.approx(float(distances.sum()), rel=1e-5)
+    assert whole.statistics_distance == pytest.approx(float(outputs.terms["feature"]), rel=1e-5)
     assert parts.statistics_distance == pytest.approx(whole.statistics_distance, rel=1e-6)
-    torch.testing.assert_close(parts.logits, logits)
+    torch.testing.assert_close(parts.logits, outputs.logits_NK)
     assert whole.features.shape[0] == 30
     assert not any(module._forward_pre_hooks for module in teacher.network.modules())
 
