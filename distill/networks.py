@@ -61,7 +61,8 @@ def given_teacher(given: Classifier, record: ClassifierRecord, device: torch.dev
     if named:
         raise ConfigError("a teacher in memory comes with its weights: leave --teacher and --weights out")
     check_same(given, record)
-    given.network.to(device)
+    # Laid out as a loaded one is: inversion leaves it channels last, which changes the order of sums and so their bits.
+    given.network.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return given
 
 

@@ -48,7 +48,7 @@ def reference() -> str:
 
 def _options(command: click.Command) -> Iterator[str]:
     """A table for each group of options, the general ones last."""
-    context = click.Context(command)
+    context = click.Context(command, **command.context_settings)
     groups: dict[str, list[str]] = {}
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
