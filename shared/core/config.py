@@ -20,6 +20,7 @@ from typing import Any, TypeVar, Union
 import yaml
 
 from .errors import ConfigError, nearest, one_line
+from .launch import is_restart
 
 T = TypeVar("T")
 
@@ -60,6 +61,11 @@ class StageConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError("--seed must be 0 or more")
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether to delete an earlier result. A job that torchrun or SLURM started again deletes nothing."""
+        return self.overwrite and not is_restart()
 
 
 @dataclass(frozen=True, slots=True)
