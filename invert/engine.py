@@ -21,7 +21,7 @@ from .parametrization import PARAMETRIZATIONS, Parametrization
 from .priors import make_priors
 from .recipe import Recipe
 
-READ_EVERY = 25  # steps between reading the loss terms, which waits for the device (host sync)
+READ_EVERY = 25  # steps from one reading of the loss terms to the next: it waits for the device (host sync)
 
 BatchProgress = Callable[[float, dict[str, float]], None]
 
@@ -32,7 +32,12 @@ class DivergedError(DreamError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synthesis:
-    """x: images in the teacher's normalised space, (N, C, H, W); losses: final value of each unweighted term."""
+    """Images that were optimised together.
+
+    Attributes:
+        x: in the teacher's normalised space, (N, C, H, W).
+        losses: final value of each unweighted term.
+    """
 
     x: Tensor
     losses: dict[str, float]
@@ -144,15 +149,16 @@ def check_recipe(teacher: Classifier, recipe: Recipe) -> None:
     Raises:
         ConfigError: the network lacks the layers that a prior measures, or a resolution is too small for it.
     """
+    name = teacher.name or "the teacher"  # which has no name if it was loaded elsewhere
     for prior in make_priors(recipe):
         if not prior.layers(teacher.network):
             raise ConfigError(
-                f"{teacher.name} has no {prior.needs}, so DeepInversion has nothing to match:"
+                f"{name} has no {prior.needs}, so DeepInversion has nothing to match:"
                 f" --recipe cifar10-deepdream, --recipe noise or --alpha-{prior.name} 0 still work"
             )
     for scale, (_, size, _) in zip(recipe.scales, recipe.stages(teacher.preprocessing.image_size), strict=True):
         try:
-            count_outputs(teacher.network, replace(teacher.preprocessing, image_size=size), teacher.name)
+            count_outputs(teacher.network, replace(teacher.preprocessing, image_size=size), name)
         except ConfigError as error:
             raise ConfigError(f"--scales {scale} does not work: {error}") from error
 

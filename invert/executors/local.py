@@ -1,112 +1,82 @@
-"""Shards shared out: in this process, among several of this machine, or over a Ray cluster."""
+"""One worker in this process, which uses the teacher that is loaded already."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from ...shared.core.errors import named
-from ...shared.core.launch import Place
 from ...shared.models.classifier import Classifier
 from ...shared.shards.manifest import ShardPlan
-from ...shared.shards.records import ShardFailure
-from ..execution import Log
-from ..queue import BROKEN_AFTER, ShardQueue
-from ..worker import Job, Outcome, Progress, Worker
-from .processes import make_in_processes
-from .ray import make_with_ray
+from ..job import Job, Outcome
+from ..worker import Worker
+from .base import Handle, LogLine, Progressed, ShardDone, WorkerLost
 
-POLL = 0.1  # seconds
+TICK = 0.1  # seconds
 
 
-def make_shards(
-    job: Job,
-    plans: Sequence[ShardPlan],
-    *,
-    engine: str,
-    workers: int,
-    device: torch.device,
-    teacher: Classifier,
-    stopping: Callable[[], bool],
-    progress: Progress,
-    log: Log,
-) -> dict[int, ShardFailure]:
-    """Make every shard of ``plans`` and return which were given up, and why.
-
-    A shard whose worker dies or raises is tried again elsewhere, twice. One that another run has in hand is waited for,
-    and taken over if that run dies.
+class LocalExecutor:
+    """A worker that works while :meth:`wait` is called, in the calling thread, so that signals interrupt it.
 
     Args:
-        engine: ``local``, or ``ray``, whose cluster has been joined (:func:`~.ray_cluster.connect`).
-        workers: of ``local``; 1 works in this process, several with CUDA take the GPUs in turn.
-        teacher: loaded on ``device``, used when the work is done in this process.
-        stopping: tells whether to begin nothing new and come to an end.
-        progress: called with images done since the last call and the loss terms; log: with lines for the user.
-
-    Raises:
-        OSError: a shard cannot be written (a full disk, say): nothing else could be either.
-        DreamError: no worker stays alive.
+        teacher: loaded on ``device``.
     """
-    todo = ShardQueue(job.folder, plans, stopping=stopping, log=log)
-    if engine == "ray":
-        make_with_ray(job, todo, device=device, progress=progress)
-    elif workers == 1:
-        _make_here(job, todo, device=device, teacher=teacher, progress=progress, log=log)
-    else:
-        make_in_processes(job, todo, workers=workers, device=device, progress=progress)
-    return todo.failures
 
+    def __init__(self, job: Job, device: torch.device, teacher: Classifier) -> None:
+        self._threads = torch.get_num_threads()  # the worker changes it, and the caller may want it back
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()  # the thread that writes puts them there
+        self._handle: Handle = lambda event: None
+        self._plan: ShardPlan | None = None
+        self.workers: tuple[int, ...] = (0,)
+        self._worker = Worker(
+            job,
+            device,
+            teacher,
+            report=self._outcomes.put,
+            progress=lambda number, fraction, losses: self._handle(
+                Progressed(number=number, fraction=fraction, losses=losses)
+            ),
+            log=lambda line: self._handle(LogLine(text=line)),
+        )
 
-def default_workers(device: torch.device, threads: int, cpus: int, place: Place) -> int:
-    """One process a GPU; on the CPU, as many as fill the processors with ``threads`` each.
+    def idle(self) -> Sequence[int]:
+        return self.workers if self._plan is None else ()
 
-    Processes of one launch on the same machine have one GPU each, and divide the processors.
-    """
-    if device.type == "cuda":
-        return 1 if place.local_world > 1 else torch.cuda.device_count()
-    return max(1, cpus // place.local_world // threads)
+    def submit(self, worker: int, plan: ShardPlan) -> None:
+        self._plan = plan
 
-
-def _make_here(
-    job: Job, todo: ShardQueue, *, device: torch.device, teacher: Classifier, progress: Progress, log: Log
-) -> None:
-    outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-    in_hand: set[int] = set()
-    broken = 0
-
-    def settle(outcome: Outcome) -> None:
-        nonlocal broken
-        broken = 0
-        in_hand.discard(outcome.number)
-        todo.settle(outcome)
-
-    def plans() -> Iterator[ShardPlan]:
-        while True:
-            while not outcomes.empty():
-                settle(outcomes.get())
-            if (plan := todo.next()) is not None:
-                in_hand.add(plan.number)
-                yield plan
-            elif todo.finished:
-                return
-            else:
-                time.sleep(POLL)
-
-    worker = Worker(job, device, teacher, progress=progress, log=log)
-    while not todo.finished:
+    def wait(self, handle: Handle) -> None:
+        self._handle = handle
+        plan, self._plan = self._plan, None
+        lost: WorkerLost | None = None
         try:
-            worker.make(plans(), outcomes.put)
-        except OSError:
-            raise
+            if plan is not None:
+                self._worker.make(plan)
+            self._worker.check()
         except Exception as error:
-            while not outcomes.empty():
-                settle(outcomes.get())
-            broken += 1
-            reason = named(error)
-            todo.lose(list(in_hand), reason)
-            in_hand.clear()
-            if broken >= BROKEN_AFTER and not todo.finished:
-                raise todo.despair(reason) from error
+            lost = WorkerLost(worker=0, reason=named(error))
+            with contextlib.suppress(Exception):  # the shard before this one is not lost if its writing succeeds
+                self._worker.flush()
+        with contextlib.suppress(queue.Empty):
+            if plan is None and lost is None:
+                self._done(self._outcomes.get(timeout=TICK))
+            while True:
+                self._done(self._outcomes.get_nowait())
+        if lost is not None:
+            handle(lost)
+
+    def restart(self, worker: int) -> None:
+        """Nothing to start: the same worker goes on."""
+
+    def drop(self, worker: int) -> None:
+        self.workers = ()
+
+    def close(self) -> None:
+        self._worker.close()
+        torch.set_num_threads(self._threads)
+
+    def _done(self, outcome: Outcome) -> None:
+        self._handle(ShardDone(worker=0, outcome=outcome))

@@ -1,18 +1,20 @@
-"""Worker processes of this machine: one a GPU, or N on the CPU, each at the end of a pipe of its own.
+"""Worker processes of this machine: one for each GPU, or several on the CPU, each at the end of its own pipe.
 
 The pool of the standard library ends with the first process that dies, and a queue that several processes share stays
-locked when one is killed while it reads. So each worker has its own pipe, a dead one is replaced, and what it had in
-hand goes to another.
+locked when one of them is killed while it reads. So each worker has its own pipe, and a dead one can be started again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import types
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -22,178 +24,181 @@ import torch
 from ...shared.core.errors import named
 from ...shared.core.signals import held_back
 from ...shared.shards.manifest import ShardPlan
-from ..queue import BROKEN_AFTER, ShardQueue
-from ..worker import Job, Outcome, Progress, Worker
+from ..job import Job, Outcome
+from ..worker import Worker
+from .base import Handle, LogLine, Progressed, ShardDone, WorkerLost
 
 TICK = 0.2  # seconds
 
 
-def make_in_processes(job: Job, todo: ShardQueue, *, workers: int, device: torch.device, progress: Progress) -> None:
-    """Make the shards in ``workers`` processes.
-
-    Raises:
-        OSError: a shard cannot be written.
-        DreamError: every worker died or raised, several times in a row.
-    """
-    slots: list[_Slot] = []
-    try:
-        with held_back():
-            for index in range(workers):
-                slots.append(_Slot(job, index, device.type))
-        while not todo.finished:
-            for slot in slots:
-                if slot.asks and (plan := todo.next(slot.index)) is not None:
-                    slot.give(plan)
-            ready = wait([slot.link for slot in slots], TICK)
-            for slot in [slot for slot in slots if slot.link in ready]:
-                try:
-                    _hear(slot, todo, progress)
-                except EOFError:  # its end of the pipe is closed
-                    slots.remove(slot)
-                    if _replace(slot, todo, progress):
-                        slots.append(slot)
-                    elif not slots and not todo.finished:
-                        raise todo.despair(slot.reason) from None
-    finally:
-        for slot in slots:
-            slot.kill()  # a shard still in hand is dropped, as on any kill
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A worker process asks for a shard."""
 
 
-def _hear(slot: _Slot, todo: ShardQueue, progress: Progress) -> None:
-    """Take one message.
+@dataclass(frozen=True, slots=True)
+class _LastWords:
+    """Why a worker process ends, from itself."""
 
-    Raises:
-        EOFError: the worker is dead.
-        OSError: a shard could not be written.
-    """
-    kind, content = slot.receive()
-    if kind == "progress":
-        slot.counted += content[0]
-        progress(*content)
-    elif kind == "outcome":
-        slot.settle(content)
-        todo.settle(content)
-    elif kind == "asks":
-        slot.asks = True
-    elif kind == "ends":
-        slot.told = content
-    else:
-        todo.log_once(content)
+    reason: str
 
 
-def _replace(slot: _Slot, todo: ShardQueue, progress: Progress) -> bool:
-    """Start a new worker in a dead one's place, unless there is no point in it."""
-    slot.bury()
-    progress(-slot.counted, {})
-    if not slot.in_hand:
-        todo.log(f"worker {slot.index} is gone with no shard in hand: {slot.reason}")
-    todo.lose(list(slot.in_hand), slot.reason, slot.index)
-    if slot.broken >= BROKEN_AFTER:
-        todo.log(f"worker {slot.index} is left alone after {slot.broken} failures in a row")
-    elif not todo.stopping():
-        with held_back():
-            slot.start()
-        return True
-    return False
+class ProcessExecutor:
+    """``workers`` processes, which take the GPUs in turn where there are some."""
+
+    def __init__(self, job: Job, device: torch.device, *, workers: int) -> None:
+        self._slots: dict[int, _Slot] = {}
+        try:
+            with held_back():  # a signal in between would leave a process that is in no slot
+                for number in range(workers):
+                    self._slots[number] = _Slot(job, device.type, number)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def workers(self) -> Collection[int]:
+        return self._slots.keys()
+
+    def idle(self) -> Sequence[int]:
+        return [slot.number for slot in self._slots.values() if slot.ready]
+
+    def submit(self, worker: int, plan: ShardPlan) -> None:
+        self._slots[worker].give(plan)
+
+    def wait(self, handle: Handle) -> None:
+        """Take one message from each worker that has sent one."""
+        alive = [slot for slot in self._slots.values() if slot.alive]
+        ready = wait([slot.link for slot in alive], TICK)
+        for slot in [slot for slot in alive if slot.link in ready]:
+            try:
+                message = slot.receive()
+            except EOFError:
+                handle(WorkerLost(worker=slot.number, reason=slot.reap()))
+                continue
+            if isinstance(message, Outcome):
+                message = ShardDone(worker=slot.number, outcome=message)
+            if message is not None:
+                handle(message)
+
+    def restart(self, worker: int) -> None:
+        self._slots[worker].start()
+
+    def drop(self, worker: int) -> None:
+        del self._slots[worker]
+
+    def close(self) -> None:
+        for slot in self._slots.values():
+            slot.kill()
 
 
 class _Slot:
-    """A worker's place: its process, which may be a new one after a death, and our end of the pipe.
+    """The place of a worker: its process, which may be a new one after a death, and our end of the pipe.
 
     Attributes:
-        in_hand: shards that it has; counted: images of progress it has told of them.
-        asks: whether it waits for a shard.
-        broken: its failures in a row.
-        told: why it ends, if it could tell; reason: why it ended.
+        alive: whether the process runs, as far as we know.
+        ready: whether it waits for a shard.
     """
 
-    def __init__(self, job: Job, index: int, device_type: str) -> None:
-        self.index = index
-        self.broken = 0
+    def __init__(self, job: Job, device_type: str, number: int) -> None:
+        self.number = number
         context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
         self._new: Callable[[Connection], BaseProcess] = lambda link: context.Process(
-            target=_work, args=(job, device_type, index, link), name=f"di-invert-{index}"
+            target=_work, args=(job, device_type, number, link), name=f"di-invert-{number}"
         )
         self.start()
 
     def start(self) -> None:
-        """Start the process, with nothing in hand."""
-        self.in_hand: dict[int, ShardPlan] = {}
-        self.counted = 0.0
-        self.asks = False
-        self.told = self.reason = ""
-        self.link, theirs = multiprocessing.Pipe()
-        self.process = self._new(theirs)
-        self.process.start()
-        theirs.close()  # so that the pipe ends when the process does
+        self.ready = False
+        self._last_words = ""
+        with held_back(), main_module_hidden():
+            self.link, theirs = multiprocessing.Pipe()
+            self.process = self._new(theirs)
+            self.process.start()
+            self.alive = True
+            theirs.close()  # so that the pipe ends when the process does
 
     def give(self, plan: ShardPlan) -> None:
-        self.in_hand[plan.number] = plan
-        self.asks = False
-        with suppress(OSError):  # a dead one's pipe: its end tells
+        self.ready = False
+        with contextlib.suppress(OSError):  # the process is dead, and the end of its pipe will tell so
             self.link.send(plan)
 
-    def settle(self, outcome: Outcome) -> None:
-        plan = self.in_hand.pop(outcome.number)
-        if outcome.fate == "made":
-            self.counted -= plan.count
-            self.broken = 0
-
-    def receive(self) -> tuple[str, Any]:
-        """The next message.
+    def receive(self) -> Any:
+        """The next message: an event or an outcome, or None for one that concerns this slot alone.
 
         Raises:
-            EOFError: the process is dead, be it in the middle of a message.
+            EOFError: the process is dead; it may have died in the middle of a message.
         """
         try:
-            return self.link.recv()
+            message = self.link.recv()
         except OSError as error:
             raise EOFError from error
+        if isinstance(message, _Ready):
+            self.ready = True
+        elif isinstance(message, _LastWords):
+            self._last_words = message.reason
+        else:
+            return message
+        return None
 
-    def bury(self) -> None:
-        """See a dead process off, and find out why it died."""
+    def reap(self) -> str:
+        """Wait for the end of a dead process, and return why it died."""
         self.process.join()
         self.link.close()
-        self.broken += 1
+        self.alive = self.ready = False
         code = self.process.exitcode or 0
         if code < 0:
             hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-            self.reason = f"its worker was killed by {signal.Signals(-code).name}{hint}"
-        else:
-            self.reason = self.told or f"its worker ended with exit code {code}"
+            return f"its worker was killed by {signal.Signals(-code).name}{hint}"
+        return self._last_words or f"its worker ended with exit code {code}"
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.link.close()
+        if self.alive:
+            self.process.kill()
+            self.reap()
 
 
-def _work(job: Job, device_type: str, index: int, link: Connection) -> None:
-    """A worker process: shards until it is told that there are no more, or killed."""
+@contextlib.contextmanager
+def main_module_hidden() -> Iterator[None]:
+    """Let processes that start within this not import the caller's main module.
+
+    A spawned process imports the script of its parent again. Our workers need nothing from it, and a script without
+    ``if __name__ == "__main__"`` would start all of its work again in each of them.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _work(job: Job, device_type: str, number: int, link: Connection) -> None:
+    """A worker process: makes the shards that come through the pipe until it is killed."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    sending = threading.Lock()  # shards are written, and reported, by a second thread
+    sending = threading.Lock()  # a second thread writes the shards and reports their outcomes
 
-    def send(kind: str, content: Any = None) -> None:
+    def send(message: object) -> None:
         with sending:
-            link.send((kind, content))
+            link.send(message)
 
-    def plans() -> Iterator[ShardPlan]:
-        while True:
-            send("asks")
-            yield link.recv()
-
-    gpu = index % max(1, torch.cuda.device_count())
+    gpu = number % max(1, torch.cuda.device_count())
     device = torch.device(device_type, gpu) if device_type == "cuda" else torch.device(device_type)
     try:
         worker = Worker(
             job,
             device,
-            progress=lambda images, terms: send("progress", (images, terms)),
-            log=lambda line: send("log", line),
+            report=send,
+            progress=lambda shard, fraction, losses: send(Progressed(number=shard, fraction=fraction, losses=losses)),
+            log=lambda line: send(LogLine(text=line)),
         )
-        worker.make(plans(), lambda outcome: send("outcome", outcome))
+        while True:
+            send(_Ready())
+            while not link.poll(TICK):
+                worker.check()
+            worker.make(link.recv())
     except Exception as error:
-        send("ends", named(error))
+        send(_LastWords(named(error)))
 
 
 def _die_with_parent() -> None:

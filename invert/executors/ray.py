@@ -1,15 +1,17 @@
-"""Shards as tasks of a Ray cluster, whose nodes may join and leave; all see the shard folder under the same path."""
+"""Shards as tasks of a Ray cluster, whose nodes may join and leave. All nodes see the shard folder under one path."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import os
 import re
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,117 +20,149 @@ from ...shared.core.errors import ConfigError, DreamError, named, one_line
 from ...shared.core.signals import handlers_kept
 from ...shared.shards.manifest import ShardPlan
 from ...shared.shards.records import is_whole
-from ..execution import Log
-from ..queue import TRIES, ShardQueue
-from ..worker import Job, Outcome, Progress, Worker
+from ..job import Job, Outcome
+from ..worker import Worker
+from .base import Handle, LogLine, ShardDone, WorkerLost
 
 TICK = 0.5  # seconds
-LINE = 250  # characters of a message of Ray's
+LINE = 250  # characters of a message from Ray
 CONNECT_WITHIN = 10.0  # seconds
-VISIBLE_AFTER = 60.0  # seconds that a network file system may take to show another machine's file
-
-_worker: tuple[Job, Worker] | None = None  # in a Ray worker process, which makes many shards of one job
-_lines: list[str] = []
+VISIBLE_AFTER = 60.0  # seconds that a network file system may take to show a file of another machine
 
 
-def make_with_ray(job: Job, todo: ShardQueue, *, device: torch.device, progress: Progress) -> None:
-    """Make each shard in a task of its own, with one GPU or the job's CPU threads; then leave the cluster.
+class RayExecutor:
+    """Each shard is a task with one GPU or the job's CPU threads. A worker is a task that can run at the same time.
 
-    Ray runs a task again, up to twice, if its process or its node dies, or if it raises.
+    One task more than the cluster has room for is submitted, so that a cluster that grows on demand does. Ray itself
+    tries nothing again: its failures are reported as lost workers.
 
     Args:
-        device: what kind the tasks use (see :func:`connect`).
+        device: the kind of device that the tasks use (see :func:`cluster`, within which this works).
+    """
+
+    def __init__(self, job: Job, device: torch.device) -> None:
+        self._ray: Any = importlib.import_module("ray")
+        self._job = job
+        self._device_type = device.type
+        self._needs = {"num_gpus": 1} if device.type == "cuda" else {"num_cpus": job.threads}
+        self._task = self._ray.remote(_make_one).options(**self._needs, max_retries=0)
+        self._running: dict[Any, tuple[int, ShardPlan]] = {}
+        self._largest = 0  # room that the cluster has had
+        self._dropped: set[int] = set()
+
+    @property
+    def workers(self) -> Collection[int]:
+        return [worker for worker in range(self._largest + 1) if worker not in self._dropped]
+
+    def idle(self) -> Sequence[int]:
+        room = self._room()
+        self._largest = max(self._largest, room)
+        busy = {worker for worker, _ in self._running.values()}
+        return [worker for worker in self.workers if worker not in busy][: max(0, room + 1 - len(busy))]
+
+    def submit(self, worker: int, plan: ShardPlan) -> None:
+        self._running[self._task.remote(self._job, plan, self._device_type, os.getcwd())] = worker, plan
+
+    def wait(self, handle: Handle) -> None:
+        """Wait for tasks to end.
+
+        Raises:
+            DreamError: a task made its shard, and it is not in the folder as this machine sees it.
+        """
+        if self._room() == 0:
+            needed = "a GPU" if "num_gpus" in self._needs else f"{self._job.threads} CPUs"
+            handle(LogLine(text=f"waiting for a node with {needed}"))
+        if not self._running:
+            time.sleep(TICK)
+            return
+        ended, _ = self._ray.wait(list(self._running), timeout=TICK)
+        for reference in ended:
+            worker, plan = self._running.pop(reference)
+            try:
+                outcome, lines = self._ray.get(reference)
+            except self._ray.exceptions.RayError as error:
+                handle(WorkerLost(worker=worker, reason=_cause(error)))
+                continue
+            for line in lines:
+                handle(LogLine(text=line))
+            if outcome.fate == "made":
+                _wait_until_visible(self._job, plan)
+            handle(ShardDone(worker=worker, outcome=outcome))
+
+    def restart(self, worker: int) -> None:
+        """Nothing to start: Ray chooses a process for each task."""
+
+    def drop(self, worker: int) -> None:
+        self._dropped.add(worker)
+
+    def close(self) -> None:
+        """Nothing to end: tasks end when this process leaves the cluster."""
+
+    def _room(self) -> int:
+        """Tasks that the cluster, as it is now, can run at the same time."""
+        resource, amount = ("GPU", 1) if "num_gpus" in self._needs else ("CPU", self._needs["num_cpus"])
+        return int(self._ray.cluster_resources().get(resource, 0) // amount)
+
+
+def require_ray() -> None:
+    """Check that Ray is installed, without importing it.
 
     Raises:
-        OSError: a shard cannot be written.
-        DreamError: a task's shard is not in the folder as this machine sees it.
+        ConfigError: it is not.
     """
-    ray: Any = importlib.import_module("ray")
-    needs: dict[str, Any] = {"num_gpus": 1} if device.type == "cuda" else {"num_cpus": job.threads}
-    task = ray.remote(_make_one).options(**needs, max_retries=TRIES - 1, retry_exceptions=True)
-    running: dict[Any, ShardPlan] = {}
-    with contextlib.redirect_stdout(_Chatter(todo.log_once)), _leaving(ray):
-        while not todo.finished:
-            room = _room(ray, needs)
-            while len(running) <= room and (plan := todo.next()) is not None:  # one waits, so that the cluster may grow
-                running[task.remote(job, plan, device.type, os.getcwd())] = plan
-            if room == 0:
-                todo.log_once("waiting for a node with " + ("a GPU" if "num_gpus" in needs else f"{job.threads} CPUs"))
-            finished, _ = ray.wait(list(running), timeout=TICK) if running else ([], [])
-            for reference in finished:
-                plan = running.pop(reference)
-                try:
-                    outcome, lines = ray.get(reference)
-                except ray.exceptions.RayError as error:
-                    todo.give_up(plan.number, f"{_cause(error)}, {TRIES} times")
-                    continue
-                for line in lines:
-                    todo.log_once(line)
-                if outcome.fate == "made":
-                    _check(job, plan)
-                    progress(plan.count, {})
-                todo.settle(outcome)
-            if not running:
-                time.sleep(TICK)
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError("--engine ray needs Ray: pip install 'dreamdistill[ray]'")
 
 
-def connect(address: str | None) -> torch.device:
-    """Join a Ray cluster; return the kind of device that its tasks can have.
+@contextlib.contextmanager
+def cluster(address: str | None) -> Iterator[torch.device]:
+    """Join a Ray cluster within this context, which yields the kind of device that its tasks can have.
 
     Args:
         address: of a running cluster (``auto``, ``host:6379``, ``ray://...``); None starts one on this machine.
 
     Raises:
-        ConfigError: Ray is not installed, or there is no cluster at the address.
+        ConfigError: there is no cluster at the address.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError as error:
-        raise ConfigError("--engine ray needs Ray: pip install 'dreamdistill[ray]'") from error
+    require_ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise Ray sends statistics to its makers
+    ray: Any = importlib.import_module("ray")
     local = {} if address else {"include_dashboard": False}
-    try:
-        if match := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address or ""):
-            socket.create_connection((match[1], int(match[2])), timeout=CONNECT_WITHIN).close()  # Ray tries for minutes
-        with handlers_kept():  # Ray has a handler of its own for SIGTERM, which ends the process on the spot
-            ray.init(address=address or "local", logging_level="ERROR", log_to_driver=False, **local)
-    except Exception as error:
-        raise ConfigError(f"cannot join a Ray cluster at {address or 'this machine'}: {one_line(error)}") from error
-    return torch.device("cuda" if ray.cluster_resources().get("GPU") else "cpu")
+    with contextlib.redirect_stdout(_RayOutput()):
+        try:
+            if match := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address or ""):
+                # Ray itself would try for minutes.
+                socket.create_connection((match[1], int(match[2])), timeout=CONNECT_WITHIN).close()
+            with handlers_kept():  # Ray's own handler for SIGTERM ends the process at once
+                ray.init(address=address or "local", logging_level="ERROR", log_to_driver=False, **local)
+        except Exception as error:
+            raise ConfigError(f"cannot join a Ray cluster at {address or 'this machine'}: {one_line(error)}") from error
+        try:
+            yield torch.device("cuda" if ray.cluster_resources().get("GPU") else "cpu")
+        finally:
+            ray.shutdown()  # which ends the tasks that still run
 
 
-class _Chatter(io.TextIOBase):
-    """What Ray prints on stdout, which is for results: the first line of each message goes to the user's lines."""
+class _RayOutput(io.TextIOBase):
+    """What Ray prints on stdout, which is for results: the first line of each message goes to stderr, once."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self) -> None:
+        self._printed: set[str] = set()
 
     def write(self, text: str, /) -> int:
-        if line := re.sub(r"\x1b\[[0-9;]*m", "", text).strip().partition("\n")[0]:  # without its colours
-            self._log(line[:LINE])
+        line = re.sub(r"\x1b\[[0-9;]*m", "", text).strip().partition("\n")[0][:LINE]  # without its colours
+        if line and line not in self._printed:
+            self._printed.add(line)
+            print(line, file=sys.stderr, flush=True)
         return len(text)
 
 
-@contextlib.contextmanager
-def _leaving(ray: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        ray.shutdown()  # which ends what still runs
-
-
-def _room(ray: Any, needs: dict[str, Any]) -> int:
-    """Tasks that the cluster, as it is now, can run at the same time."""
-    resource, amount = ("GPU", needs["num_gpus"]) if "num_gpus" in needs else ("CPU", needs["num_cpus"])
-    return int(ray.cluster_resources().get(resource, 0) // amount)
-
-
 def _cause(error: Any) -> str:
-    cause = getattr(error, "cause", None) or error  # what the task raised, or that its process or node is gone
-    return named(cause)
+    """Why a task failed: the exception that it raised, or that its process or node is gone."""
+    return named(getattr(error, "cause", None) or error)
 
 
-def _check(job: Job, plan: ShardPlan) -> None:
+def _wait_until_visible(job: Job, plan: ShardPlan) -> None:
     deadline = time.monotonic() + VISIBLE_AFTER
     while not is_whole(job.folder, plan.number):
         if time.monotonic() > deadline:
@@ -139,14 +173,49 @@ def _check(job: Job, plan: ShardPlan) -> None:
         time.sleep(TICK)
 
 
+class _TaskWorker:
+    """The worker of a Ray process. It keeps the teacher, and what was compiled, for the next task of the same job."""
+
+    def __init__(self, job: Job, device_type: str) -> None:
+        self.job = job
+        self._outcomes: list[Outcome] = []
+        self._lines: list[str] = []
+        self._worker = Worker(
+            job,
+            torch.device(device_type),
+            report=self._outcomes.append,
+            progress=lambda number, fraction, losses: None,
+            log=self._lines.append,
+        )
+
+    def make(self, plan: ShardPlan) -> tuple[Outcome, list[str]]:
+        """The outcome of one shard, and lines for the user."""
+        self._outcomes.clear()
+        self._worker.make(plan)
+        self._worker.flush()
+        lines = list(self._lines)
+        self._lines.clear()
+        return self._outcomes[0], lines
+
+    def close(self) -> None:
+        self._worker.close()
+
+
+_worker: _TaskWorker | None = None  # in a Ray process
+
+
 def _make_one(job: Job, plan: ShardPlan, device_type: str, cwd: str) -> tuple[Outcome, list[str]]:
-    """A task: one shard, and lines for the user. The process keeps the teacher, and what was compiled, for the next."""
+    """A task: makes one shard."""
     global _worker
-    if _worker is None or _worker[0] != job:
+    if _worker is not None and _worker.job != job:
+        _worker.close()  # a process may have the locks of one folder only
+        _worker = None
+    if _worker is None:
         os.chdir(cwd)  # paths of the job may be relative
-        _worker = job, Worker(job, torch.device(device_type), progress=lambda images, terms: None, log=_lines.append)
-    outcomes: list[Outcome] = []
-    _worker[1].make([plan], outcomes.append)
-    lines = list(_lines)
-    _lines.clear()
-    return outcomes[0], lines
+        _worker = _TaskWorker(job, device_type)
+    try:
+        return _worker.make(plan)
+    except Exception:
+        _worker.close()  # what raised may be broken, so the next task starts with a new worker
+        _worker = None
+        raise

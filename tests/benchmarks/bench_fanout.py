@@ -1,14 +1,15 @@
-"""What sharing out costs: images a second with one and two workers, and what a shard costs beside its optimisation.
+"""What distributing the work costs: images a second with one and two workers, and the overhead of a shard.
 
     python tests/benchmarks/bench_fanout.py scaling  [--teacher cifar_resnet20] [--steps 40] [--rounds 3] [--json]
     taskset -c 0 python tests/benchmarks/bench_fanout.py overhead [--teacher digits_cnn] [--shards 3] [--json]
 
-``scaling``: fresh commands in turn, one thread a worker; the rate is that between commit marks (their files' times),
-from the first of each worker on, so that starting up is not counted. efficiency: rate of two / (2 x rate of one).
+``scaling``: new commands in turn, one thread per worker. The rate is taken between commit records (the times of their
+files), from the first record of each worker on, so that the start is not counted. efficiency: the rate of two workers
+divided by twice the rate of one.
 
-``overhead``: in one process, the optimisation of the batches alone, then the whole work on as many shards, encoding,
-labels, writing and the last shard's wait for it included; share: what the whole takes longer, of the whole. On one
-processor, since the thread that writes would else use one more.
+``overhead``: in one process, the optimisation of the batches alone, then the whole work on as many shards: with
+encoding, labels, writing, and the wait for the last shard to be written. share: how much longer the whole takes, as a
+share of the whole. Run it on one processor, since the thread that writes would use a second one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import torch
 
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.engine import batch_seed
-from dreamdistill.invert.plan import load_inputs, make_plan, place_round
+from dreamdistill.invert.inputs import load_inputs
+from dreamdistill.invert.plan import make_plan, place_round
 from dreamdistill.invert.worker import Worker
 
 IMAGES, SHARDS = 64, 12  # of scaling: images a shard, shards
@@ -68,18 +70,26 @@ def overhead(arguments: argparse.Namespace) -> dict[str, float]:
         inputs = load_inputs(config)
         manifest, number = place_round(inputs)
         plan = make_plan(inputs, manifest, number)
+        assert inputs.device is not None
         worker = Worker(
-            plan.job, inputs.device, inputs.teacher, progress=lambda images, terms: None, log=lambda line: None
+            plan.job,
+            inputs.device,
+            inputs.teacher,
+            report=lambda outcome: None,
+            progress=lambda number, fraction, losses: None,
+            log=lambda line: None,
         )
         size = plan.job.round.batch
         begun = time.monotonic()
         for shard in plan.pending:
             for batch in range(-(-shard.count // size)):
                 seed = batch_seed(seed=0, round=0, shard=shard.number, batch=batch, attempt=0)
-                worker.engine.synthesize(torch.arange(size) % inputs.teacher.num_classes, seed=seed)
+                worker.maker.engine.synthesize(torch.arange(size) % inputs.teacher.num_classes, seed=seed)
         alone = time.monotonic() - begun
         begun = time.monotonic()
-        worker.make(plan.pending, lambda outcome: None)
+        for shard in plan.pending:
+            worker.make(shard)
+        worker.close()
         whole = time.monotonic() - begun
     return {
         "seconds_a_shard": round(whole / arguments.shards, 2),

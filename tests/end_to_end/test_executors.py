@@ -1,4 +1,4 @@
-"""Many workers, many runs: deaths, retries, shares, and several commands in one folder."""
+"""Several workers and several runs: deaths, retries, shares, and commands that share one folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def at_work(out: Path) -> bool:
-    """Whether a shard is in hand."""
+    """Whether a shard is being made."""
     if not (out / "manifest.json").exists():
         return False
     with ShardLocks(out) as locks:
@@ -49,13 +49,13 @@ def tars(folder: Path) -> dict[str, bytes]:
 
 
 def makers(folder: Path) -> Counter[str]:
-    """Worker -> shards that it made."""
+    """Worker -> number of shards that it made."""
     return Counter(json.loads(path.read_text())["worker"] for path in folder.glob("0*.json"))
 
 
 @pytest.fixture(scope="module")
 def eight_tars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The tars of a run that nothing disturbed."""
+    """The tars of an undisturbed run."""
     out = tmp_path_factory.mktemp("undisturbed")
     command = [str(Path(sys.executable).parent / "di-invert"), *map(str, EIGHT), "--workers", "1", "--out", str(out)]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
@@ -83,7 +83,7 @@ def test_random_kills(kills: ModuleType, di: Di, tmp_path: Path) -> None:
     report = kills.disturb(wild, kills=6, shards=12, seed=1)
     assert sum(report["kills"].values()) == 6
     assert kills.tars(wild) == kills.tars(calm)
-    assert not kills.strangers(wild, 12)
+    assert not kills.unexpected_files(wild, 12)
     assert di("di-shards", "verify", wild)[0] == 0
 
 
@@ -112,7 +112,7 @@ def network(path: Path, when: str, act: str) -> str:
 
 
 def poison(path: Path, act: str) -> str:
-    """A network of a user's that does something bad when it sees the first noise of shard 2."""
+    """A user's network that runs ``act`` when its input is the first noise of shard 2."""
     seed = batch_seed(seed=0, round=0, shard=2, batch=0, attempt=0)
     noise = torch.randn(4, 1, 8, 8, generator=generator(torch.device("cpu"), seed))
     return network(path, f"abs(inputs[0].flatten()[0].item() - {float(noise.flatten()[0])!r}) < 1e-6", act)
@@ -153,13 +153,49 @@ def test_a_shard_that_kills_its_workers(
 
 @posix
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_network_that_no_worker_survives(start: Start, tmp_path: Path, workers: int) -> None:
-    name = network(tmp_path / "network.py", "inputs[0].requires_grad", "raise RuntimeError('no kernel for this')")
+@pytest.mark.parametrize("when", ["inputs[0].requires_grad", "len(inputs[0]) == 4 and not inputs[0].requires_grad"])
+def test_a_network_that_no_worker_survives(start: Start, tmp_path: Path, when: str, workers: int) -> None:
+    """It fails in the optimisation, or in the thread that labels and writes."""
+    name = network(tmp_path / "network.py", when, "raise RuntimeError('no kernel for this')")
     command = ["--teacher", name, *POISONED, "--out", tmp_path / "out"]
     code, _, stderr = finish(start("di-invert", *command, "--workers", workers))
     assert code == 1, stderr
     assert "no kernel for this" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
+
+
+# Scripts
+
+
+SCRIPT = """
+from pathlib import Path
+from dreamdistill.invert.config import InvertConfig
+from dreamdistill.invert.stage import run
+
+print("begun")
+changes = {"steps": (3,)}
+config = InvertConfig(teacher="digits_cnn", changes=changes, images=16, shard_size=4, workers=2, out=Path("out"))
+print(run(config).shards)
+"""
+
+
+@pytest.mark.parametrize("way", ["file", "stdin"])
+def test_workers_of_a_script_without_a_main_guard(tmp_path: Path, way: str) -> None:
+    """The script runs once: worker processes do not import it again."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py" if way == "file" else "-"],
+        input=None if way == "file" else SCRIPT,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["begun", "4"]
+    assert "Traceback" not in done.stderr
+    assert sum(makers(tmp_path / "out").values()) == 4
 
 
 # Several commands in one folder
@@ -174,7 +210,7 @@ def test_two_runs_started_together_share_the_work(
     processes = [start("di-invert", *EIGHT, "--workers", 1, "--out", out, "--json") for _ in range(2)]
     for code, stdout, stderr in map(finish, processes):
         assert code == 0, stderr
-        assert json.loads(stdout)["shards"] == 8  # each tells of the whole, and ends when it is there
+        assert json.loads(stdout)["shards"] == 8  # each run reports all shards, and ends when all are there
     assert tars(out) == eight_tars
     manifest = json.loads((out / "manifest.json").read_text())
     assert len(manifest["rounds"]) == 1
@@ -187,13 +223,13 @@ def test_runs_with_other_settings_started_together(start: Start, tmp_path: Path)
     out = tmp_path / "out"
     processes = [start("di-invert", *EIGHT, "--seed", seed, "--workers", 1, "--out", out) for seed in (1, 2)]
     results = [finish(process) for process in processes]
-    assert sorted(code for code, _, _ in results) == [0, 2]  # who came first stays; the other is told
+    assert sorted(code for code, _, _ in results) == [0, 2]  # the first goes on; the other is refused
     refused = next(stderr for code, _, stderr in results if code == 2)
     assert "holds images of another recipe (differs in seed)" in refused
 
 
 @posix
-def test_a_run_takes_over_what_a_killed_one_had_in_hand(
+def test_a_run_takes_over_the_shard_of_a_killed_one(
     wait_for: WaitFor, start: Start, eight_tars: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -223,7 +259,7 @@ def test_shares(start: Start, eight_tars: dict[str, bytes], tmp_path: Path, name
     assert json.loads((out / "_info.json").read_text())["splits"]["train"]["num_samples"] == 32
 
 
-def test_a_share_of_nothing(di: Di, tmp_path: Path) -> None:
+def test_a_share_without_shards(di: Di, tmp_path: Path) -> None:
     command = ["di-invert", *EIGHT[:2], "--images", 4, "--steps", 2, "--out", tmp_path / "out", "--json"]
     code, stdout, stderr = di(*command, "--rank", 5, "--world", 6)
     assert code == 0, stderr
@@ -237,7 +273,7 @@ def test_shares_do_not_overwrite(fails: Fails, shards: Path) -> None:
 
 
 @posix
-def test_overwrite_leaves_a_run_at_work_alone(wait_for: WaitFor, start: Start, fails: Fails, tmp_path: Path) -> None:
+def test_overwrite_is_refused_during_another_run(wait_for: WaitFor, start: Start, fails: Fails, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("di-invert", *EIGHT, "--steps", 4000, "--workers", 1, "--out", out)
     try:
@@ -269,17 +305,17 @@ def test_grace(
     after = sum(makers(out).values())
     assert after < 8
     if grace:
-        assert after > before  # what was in hand was finished
+        assert after > before  # the shards that had begun were finished
     assert not list(out.glob(".*.tmp"))
 
 
 @posix
-def test_the_second_signal_does_not_wait(wait_for: WaitFor, start: Start, tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_run_at_once(wait_for: WaitFor, start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("di-invert", *EIGHT, "--steps", 100000, "--workers", 2, "--out", out)
     wait_for(lambda: at_work(out), process)
     begun = time.monotonic()
-    for pause in (0, 0.2, 2.5):  # the second comes with the first, as SLURM sends them; the third is meant
+    for pause in (0, 0.2, 2.5):  # SLURM sends the first two together; the third is a signal of its own
         time.sleep(pause)
         assert process.poll() is None
         os.kill(process.pid, signal.SIGTERM)

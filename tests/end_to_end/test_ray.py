@@ -1,4 +1,4 @@
-"""``--engine ray`` on a real cluster of several raylets in this machine, which lose workers and nodes."""
+"""``--engine ray`` on a real cluster: several raylets on this machine, which lose workers and nodes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Fails = Callable[..., str]
 Start = Callable[..., subprocess.Popen[str]]
 
 TWELVE = ["--teacher", "digits_cnn", "--images", 48, "--shard-size", 4, "--steps", 100]
-NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 PATIENCE = 120  # seconds
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, in this process
@@ -31,8 +31,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, in this process
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head and one more node, of one CPU each."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the home directory
+    """A head and one more node, with one CPU each."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # otherwise Ray writes a token into the home directory
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     made.add_node(**NODE)
@@ -54,7 +54,7 @@ def wait_for_makers(count: int, folder: Path, process: subprocess.Popen[str]) ->
     deadline = time.monotonic() + PATIENCE
     while len(made := makers(folder)) < count:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "nothing came of it"
+        assert time.monotonic() < deadline, "no shard was made"
         time.sleep(0.05)
     return made
 
@@ -74,7 +74,7 @@ def test_a_node_that_dies_and_one_that_joins(cluster: Any, di: Di, start: Start,
     assert "Traceback" not in stderr
 
 
-def test_a_worker_that_dies(cluster: Any, di: Di, start: Start, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed(cluster: Any, di: Di, start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("di-invert", *TWELVE, "--engine", "ray", "--address", cluster.address, "--out", out)
     os.kill(max(wait_for_makers(2, out, process)), signal.SIGKILL)
@@ -103,6 +103,12 @@ def test_a_task_that_never_works_is_given_up(cluster: Any, fails: Fails, start: 
     assert process.returncode == 1, stderr
     error = stderr.splitlines()[-1]
     assert error.startswith("error: 2 of 2 shards failed: 000000 (RuntimeError: no kernel for this")
+    assert "3 times" in error
+    for number in range(2):
+        tries = [line for line in stderr.splitlines() if line.startswith(f"shard {number:06d}: ")]
+        assert [line.rpartition("; ")[2] for line in tries] == [
+            f"trying it again ({count} of 3 tries)" for count in (1, 2)
+        ]
     assert "Traceback" not in stderr
 
 
@@ -121,7 +127,7 @@ def test_stop_signal(cluster: Any, di: Di, start: Start, tmp_path: Path) -> None
     assert di("di-shards", "verify", out)[0] == 0
 
 
-def test_no_cluster_there(start: Start, tmp_path: Path) -> None:
+def test_no_cluster_at_the_address(start: Start, tmp_path: Path) -> None:
     process = start("di-invert", *TWELVE, "--engine", "ray", "--address", "127.0.0.1:1", "--out", tmp_path / "out")
     stderr = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 2, stderr

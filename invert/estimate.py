@@ -1,0 +1,90 @@
+"""What a run would do: shards, bytes and time, found without writing, compiling or connecting to anything."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from ..shared.data.images import encode_image
+from ..shared.models.classifier import Classifier
+from .engine import Engine
+from .execution import Execution
+from .inputs import Inputs
+from .plan import Plan
+
+PROBE_STEPS = 2  # at each resolution, after one to warm up
+
+
+def estimate(inputs: Inputs, plan: Plan) -> dict[str, Any]:
+    """Shards to write and to skip, their size in bytes, and the seconds that they would take.
+
+    The seconds come from a few steps at each resolution, not compiled. The bytes come from one image of noise, the kind
+    that compresses worst. Values that are not known are None, and ``not_known`` says why.
+    """
+    execution = plan.job.round.execution
+    images = sum(p.count for p in plan.pending)
+    seconds = None
+    if plan.workers is None:
+        not_known = "number of workers and seconds: they depend on the Ray cluster, which a dry run does not join"
+    else:
+        precision = execution["precision"]
+        with _threads(inputs.config.threads):
+            by_batch = _seconds_a_batch(inputs, batch=plan.job.round.batch, precision=precision)
+        seconds = round(by_batch * images / plan.job.round.batch / plan.workers, 1)
+        not_known = "time that compiling saves: seconds are those of steps that are not compiled"
+    return {
+        "shards_to_write": len(plan.pending),
+        "shards_to_skip": len(plan.share) - len(plan.pending),
+        "images": images,
+        "bytes": images * _bytes_an_image(inputs.teacher, plan.job.round.format),
+        "seconds": seconds,
+        "workers": plan.workers,
+        **execution,
+        "not_known": not_known if seconds is None or execution["compile"] else None,
+    }
+
+
+def _bytes_an_image(teacher: Classifier, format: str) -> int:
+    preprocessing = teacher.preprocessing
+    noise = torch.randint(0, 256, (preprocessing.channels, preprocessing.image_size, preprocessing.image_size))
+    members = len(encode_image(noise.byte(), format)) + 2 * teacher.num_classes
+    headers = 4 * 512 + 3 * 512  # four members, a header each, padded to blocks of 512
+    return members + headers
+
+
+def _seconds_a_batch(inputs: Inputs, *, batch: int, precision: str) -> float:
+    steps = [steps for steps, _, _ in inputs.recipe.stages(inputs.teacher.preprocessing.image_size)]
+    if not any(steps):
+        return 0.0
+    _seconds_by_resolution(inputs, 1, batch=batch, precision=precision)  # warms up
+    seconds = _seconds_by_resolution(inputs, PROBE_STEPS, batch=batch, precision=precision)
+    return sum(taken / PROBE_STEPS * count for taken, count in zip(seconds, steps, strict=True))
+
+
+def _seconds_by_resolution(inputs: Inputs, steps: int, *, batch: int, precision: str) -> list[float]:
+    """Time of so many steps at each resolution."""
+    execution = Execution(compile=False, precision=precision)
+    engine = Engine(inputs.teacher, inputs.recipe.changed({"steps": (steps,)}), execution=execution)
+    ends = [time.monotonic()]
+    engine.synthesize(
+        torch.zeros(batch, dtype=torch.int64),
+        seed=0,
+        progress=lambda fraction, terms: ends.append(time.monotonic()),  # at the end of each resolution
+    )
+    return [end - start for start, end in pairwise(ends)]
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """As many CPU threads as a worker has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

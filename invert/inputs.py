@@ -1,0 +1,118 @@
+"""What a configuration names, loaded: the teacher, the recipe, the classes. Nothing is written or connected to."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..shared.core.device import pick_device
+from ..shared.core.errors import ConfigError
+from ..shared.core.launch import Place, find_place
+from ..shared.models.classifier import Classifier, load_model
+from .config import InvertConfig
+from .engine import check_recipe
+from .executors.ray import require_ray
+from .recipe import Recipe, find_recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """A configuration and what it names.
+
+    Attributes:
+        device: the kind of device that the workers use; None if only the Ray cluster knows, once it is joined.
+    """
+
+    config: InvertConfig
+    place: Place
+    device: torch.device | None
+    teacher: Classifier
+    student: Classifier | None
+    recipe_name: str
+    recipe: Recipe
+    classes: tuple[int, ...]
+
+
+def load_inputs(config: InvertConfig, teacher: Classifier | None = None) -> Inputs:
+    """Check a configuration and load what it names.
+
+    Args:
+        teacher: a loaded network in place of the one that the configuration names. If it has no name to load it by, it
+            works with one worker of this process.
+
+    Raises:
+        ConfigError: something cannot be loaded, or the options do not fit together.
+    """
+    if config.out.exists() and not config.out.is_dir():
+        raise ConfigError(f"cannot make the folder {config.out}: there is a file of that name")
+    place = find_place(config.rank, config.world)
+    if config.overwrites and place.world > 1:
+        raise ConfigError(
+            f"--overwrite with {place.world} shares would delete what the others write: delete {config.out} first"
+        )
+    if teacher is not None and teacher.name is None and (config.engine == "ray" or (config.workers or 1) > 1):
+        raise ConfigError(
+            "a network in memory works with one worker: pass workers=1, or give it as FILE.py:factory with its weights"
+        )
+    if config.engine == "ray":
+        require_ray()
+    here = torch.device("cpu") if config.engine == "ray" else pick_device(config.device, place.local_rank)
+    teacher = _load_teacher(config, here) if teacher is None else _take_teacher(config, teacher, here)
+    name, recipe = find_recipe(config.recipe, teacher.preprocessing.image_size)
+    recipe = recipe.changed(config.changes)
+    student = _load_student(config, teacher)
+    if student is None:
+        if config.changes.get("alpha_compete"):
+            raise ConfigError("--alpha-compete needs a student: give --compete-with FOLDER")
+        recipe = recipe.changed({"alpha_compete": 0.0})
+    check_recipe(teacher, recipe)
+    classes = config.classes or tuple(range(teacher.num_classes))
+    if min(classes) < 0 or max(classes) >= teacher.num_classes:
+        raise ConfigError(f"--classes must lie in 0..{teacher.num_classes - 1}, the teacher's classes")
+    return Inputs(
+        config=config,
+        place=place,
+        device=None if config.engine == "ray" and config.device != "cpu" else _device(teacher),
+        teacher=teacher,
+        student=student,
+        recipe_name=name,
+        recipe=recipe,
+        classes=classes,
+    )
+
+
+def _load_teacher(config: InvertConfig, device: torch.device) -> Classifier:
+    return load_model(
+        config.teacher,
+        weights=config.weights,
+        num_classes=config.num_classes,
+        mean=config.mean,
+        std=config.std,
+        image_size=config.image_size,
+        device=device,
+    )
+
+
+def _take_teacher(config: InvertConfig, teacher: Classifier, device: torch.device) -> Classifier:
+    """The caller's network on the device: a copy, if it is on another device."""
+    own = _device(teacher)
+    if own == device or (config.device == "auto" and own.type == device.type):
+        return teacher
+    return replace(teacher, network=copy.deepcopy(teacher.network).to(device))
+
+
+def _device(teacher: Classifier) -> torch.device:
+    return next(teacher.network.parameters()).device
+
+
+def _load_student(config: InvertConfig, teacher: Classifier) -> Classifier | None:
+    if config.compete_with is None:
+        return None
+    student = load_model(config.compete_with, mean=teacher.preprocessing.mean, std=teacher.preprocessing.std)
+    if student.num_classes != teacher.num_classes:
+        raise ConfigError(
+            f"the student of --compete-with has {student.num_classes} classes and the teacher {teacher.num_classes}"
+        )
+    return student

@@ -1,0 +1,128 @@
+"""The stage from Python: a teacher in memory, dry runs without side effects, and jobs that were started again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dreamdistill.invert.config import InvertConfig
+from dreamdistill.invert.engine import Engine
+from dreamdistill.invert.estimate import PROBE_STEPS
+from dreamdistill.invert.stage import dry_run, run
+from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.models.classifier import Classifier, load_model
+
+UNNAMED: Any = None
+
+
+def config(out: Path, **changes: Any) -> InvertConfig:
+    settings: dict[str, Any] = {"teacher": "digits_cnn", "changes": {"steps": (3,)}, "images": 12, "shard_size": 4}
+    return InvertConfig(**{**settings, "out": out, **changes})
+
+
+@pytest.fixture
+def in_memory() -> Classifier:
+    """A network without a name to load it by."""
+    return replace(load_model("digits_cnn"), name=UNNAMED, weights=None)
+
+
+def tars(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.tar")}
+
+
+# A teacher in memory
+
+
+def test_a_network_in_memory_makes_the_same_shards_as_its_name(in_memory: Classifier, tmp_path: Path) -> None:
+    run(config(tmp_path / "named", workers=1))
+    report = run(config(tmp_path / "unnamed", teacher="unused"), in_memory)
+    assert report.shards == 3
+    assert tars(tmp_path / "unnamed") == tars(tmp_path / "named")
+    again = run(config(tmp_path / "named", workers=1), in_memory)  # the weights identify the teacher, not the name
+    assert again.shards == 3
+
+
+@pytest.mark.parametrize("changes", [{"workers": 2}, {"engine": "ray"}])
+def test_a_network_in_memory_works_with_one_worker_only(
+    in_memory: Classifier, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match=r"pass workers=1, or give it as FILE\.py:factory"):
+        run(config(tmp_path / "out", **changes), in_memory)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loaded_teacher_with_a_name_works_with_several_workers(tmp_path: Path) -> None:
+    report = run(config(tmp_path / "out", workers=2), load_model("digits_cnn"))
+    assert report.shards == 3
+
+
+# Dry runs
+
+
+@pytest.fixture
+def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails the test if anything is compiled."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a dry run must not compile")
+
+    monkeypatch.setattr(torch, "compile", fail)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_dry_run_times_a_few_steps_and_leaves_everything_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    steps: list[tuple[int, ...]] = []
+    synthesize = Engine.synthesize
+
+    def counted(self: Engine, *arguments: Any, **options: Any) -> Any:
+        steps.append(self.recipe.steps)
+        return synthesize(self, *arguments, **options)
+
+    monkeypatch.setattr(Engine, "synthesize", counted)
+    torch.set_num_threads(2)
+    plan = dry_run(config(tmp_path / "out", compile="on", threads=1, workers=2, changes={"steps": (100_000,)}))
+    assert steps == [(1,), (PROBE_STEPS,)]
+    assert torch.get_num_threads() == 2
+    assert not (tmp_path / "out").exists()
+    assert (plan["shards_to_write"], plan["images"], plan["workers"], plan["compile"]) == (3, 12, 2, True)
+    assert plan["seconds"] > 0
+    assert "not compiled" in plan["not_known"]
+
+
+def test_a_dry_run_that_knows_everything_says_so(tmp_path: Path) -> None:
+    assert dry_run(config(tmp_path / "out"))["not_known"] is None
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_dry_run_joins_no_cluster(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is an extra")
+    plan = dry_run(config(tmp_path / "out", engine="ray", address="127.0.0.1:1"))
+    assert (plan["workers"], plan["seconds"], plan["compile"], plan["precision"]) == (None, None, None, None)
+    assert plan["shards_to_write"] == 3
+    assert "Ray cluster" in plan["not_known"]
+    assert not (tmp_path / "out").exists()
+
+
+# Jobs that were started again
+
+
+@pytest.mark.parametrize("variable", ["SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"])
+def test_a_job_that_was_started_again_deletes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    out = tmp_path / "out"
+    run(config(out, workers=1))
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    overwriting = config(out, workers=1, overwrite=True)
+    monkeypatch.setenv(variable, "1")
+    assert run(overwriting).shards == 3
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.tar")} == before
+    monkeypatch.delenv(variable)
+    run(overwriting)
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.tar")} != before
