@@ -79,10 +79,9 @@ def train(
     history = _restore(folder, parts, device, group)
     forward = group.parallel(network, example_NCHW.to(next(student.parameters())))
     step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
-    with ProgressBar(title, total=epochs, unit="epochs") if group.is_first else nullcontext() as bar:
-        if bar is not None:
-            bar.advance(len(history))
-        for epoch in range(len(history), epochs):
+    done = len(history)
+    with ProgressBar(title, total=epochs, unit="epochs", done=done) if group.is_first else nullcontext() as bar:
+        for epoch in range(done, epochs):
             started = time.monotonic()
             torch.manual_seed(derive_seed(seed, epoch))  # a resumed run draws what an uninterrupted one draws
             network.train()
@@ -90,7 +89,7 @@ def train(
             history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(time.monotonic() - started, 3)})
             if bar is not None:
                 _save(folder, parts, history)
-                bar.advance(1, loss=loss, lr=optimizers[0].param_groups[0]["lr"])
+                bar.update(epoch + 1, loss=loss, lr=optimizers[0].param_groups[0]["lr"])
     student.eval()
 
 

@@ -1,1 +1,1 @@
-"""Images out of a teacher."""
+"""Makes a synthetic data set from a trained classifier alone."""

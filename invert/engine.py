@@ -21,7 +21,7 @@ from .parametrization import PARAMETRIZATIONS, Parametrization
 from .priors import make_priors
 from .recipe import Recipe
 
-READ_EVERY = 25  # steps between reading the loss terms, which waits for the device (host sync)
+READ_EVERY = 25  # steps from one reading of the loss terms to the next: it waits for the device (host sync)
 
 BatchProgress = Callable[[float, dict[str, float]], None]
 
@@ -32,7 +32,12 @@ class DivergedError(DreamError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synthesis:
-    """x: images in the teacher's normalised space, (N, C, H, W); losses: final value of each unweighted term."""
+    """Images that were optimised together.
+
+    Attributes:
+        x: in the teacher's normalised space, (N, C, H, W).
+        losses: final value of each unweighted term.
+    """
 
     x: Tensor
     losses: dict[str, float]

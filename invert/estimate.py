@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from .execution import Execution
 from .inputs import Inputs
 from .plan import Plan
 
-PROBE_STEPS = 3  # at each resolution
+PROBE_STEPS = 2  # at each resolution, after one to warm up
 
 
 def estimate(inputs: Inputs, plan: Plan) -> dict[str, Any]:
@@ -58,20 +59,26 @@ def _bytes_an_image(teacher: Classifier, format: str) -> int:
 
 
 def _seconds_a_batch(inputs: Inputs, *, batch: int, precision: str) -> float:
-    recipe = inputs.recipe
-    resolutions = recipe.resolutions(inputs.teacher.preprocessing.image_size)
-    if not any(resolution.steps for resolution in resolutions):
+    resolutions = inputs.recipe.resolutions(inputs.teacher.preprocessing.image_size)
+    steps = [resolution.steps for resolution in resolutions]
+    if not any(steps):
         return 0.0
-    probe = recipe.changed({"steps": (PROBE_STEPS,)})
-    engine = Engine(inputs.teacher, probe, execution=Execution(compile=False, precision=precision))
-    targets_N = torch.zeros(batch, dtype=torch.int64)
-    engine.synthesize(targets_N, seed=0)  # warms up
+    _seconds_by_resolution(inputs, 1, batch=batch, precision=precision)  # warms up
+    seconds = _seconds_by_resolution(inputs, PROBE_STEPS, batch=batch, precision=precision)
+    return sum(taken / PROBE_STEPS * count for taken, count in zip(seconds, steps, strict=True))
+
+
+def _seconds_by_resolution(inputs: Inputs, steps: int, *, batch: int, precision: str) -> list[float]:
+    """Time of so many steps at each resolution."""
+    execution = Execution(compile=False, precision=precision)
+    engine = Engine(inputs.teacher, inputs.recipe.changed({"steps": (steps,)}), execution=execution)
     ends = [time.monotonic()]
-    engine.synthesize(targets_N, seed=0, progress=lambda fraction, terms: ends.append(time.monotonic()))
-    return sum(
-        (end - start) / PROBE_STEPS * resolution.steps
-        for start, end, resolution in zip(ends, ends[1:], resolutions, strict=False)
+    engine.synthesize(
+        torch.zeros(batch, dtype=torch.int64),
+        seed=0,
+        progress=lambda fraction, terms: ends.append(time.monotonic()),  # at the end of each resolution
     )
+    return [end - start for start, end in pairwise(ends)]
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""How the step is run: compiled or not, and in which number format. Changes what it costs, not what it computes."""
+"""How a step is run: compiled or not, and in which number format. This changes its cost, not what it computes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .recipe import Recipe
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 Log = Callable[[str], None]
 
-# Compiling takes 20 to 60 seconds and saves about half of an eager step, so it pays from two minutes of eager work on:
-# multiply-adds of forward passes, at 15e9 a second of a CPU core (measured, docs/performance.md) and, by estimate, at
-# 2e12 of a GPU.
+# Compiling takes 20 to 60 seconds and saves about half of an eager step, so it pays from two minutes of eager work on.
+# In multiply-adds of forward passes: a CPU core does 15e9 per second (measured, docs/performance.md), and a GPU 2e12
+# (estimated).
 REPAID_FROM_MACS = {"cpu": 120 * 15e9, "cuda": 120 * 2e12}
 PROBE_IMAGES = 4
-FASTER = 1.2  # bfloat16 must be so much faster on the CPU before it is taken: it costs precision
+FASTER = 1.2  # speedup from which bfloat16 is used on the CPU: it costs precision
 
 
 EAGER = Execution(compile=False, precision="float32")
@@ -33,11 +33,11 @@ EAGER = Execution(compile=False, precision="float32")
 def choose_execution(
     *, compile: str, precision: str, teacher: Classifier, recipe: Recipe, images: int, device: torch.device
 ) -> Execution:
-    """Decide what ``auto`` leaves open.
+    """Replace ``auto`` by a choice.
 
-    The choice to compile follows from the amount of work alone, not from a clock, so that a run started again in
-    another folder does the same. bfloat16 is taken on CUDA, and in long runs on CPUs that calculate in it, where a few
-    steps are faster by more than a fifth.
+    Whether to compile depends on the amount of work only, not on a clock, so that the same run in another folder does
+    the same. bfloat16 is used on CUDA. It is also used in long runs on CPUs that calculate in it, if a few steps are
+    faster by more than a fifth.
     """
     long = _macs(teacher, recipe, images) >= REPAID_FROM_MACS[device.type]
     if precision == "auto":
@@ -72,8 +72,8 @@ def _bfloat16_pays(teacher: Classifier, recipe: Recipe) -> bool:
 def compiled(objective: Objective, device: torch.device, log: Log) -> Step:
     """The objective through ``torch.compile``: one graph a shape, with CUDA graphs on CUDA.
 
-    A shape's first call compiles forward and backward pass and tells what that took; torch keeps the result on disk
-    for other processes (``TORCHINDUCTOR_CACHE_DIR``). Where the compiler fails, the step is eager from then on.
+    The first call for a shape compiles forward and backward pass, and logs how long that took. torch keeps the result
+    on disk for other processes (``TORCHINDUCTOR_CACHE_DIR``). If the compiler fails, the step is eager from then on.
     """
     fast = torch.compile(
         objective.__call__, fullgraph=True, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None
@@ -85,7 +85,7 @@ def compiled(objective: Objective, device: torch.device, log: Log) -> Step:
         probe = x.detach().clone().requires_grad_()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the compiler's, which a user can do nothing about
+                warnings.simplefilter("ignore")  # from the compiler; a user can do nothing about them
                 fast(probe, probe if view is x else view.detach().requires_grad_(), targets_N)[0].backward()
         except Exception as error:
             log(f"torch.compile failed ({one_line(error)}); going on without it, which is slower")

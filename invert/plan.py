@@ -13,7 +13,7 @@ from ..shared.core.errors import ConfigError
 from ..shared.core.launch import Place
 from ..shared.data.images import default_format
 from ..shared.shards.manifest import MANIFEST, Execution, Manifest, Round, ShardPlan, load_manifest
-from ..shared.shards.records import whole_shards
+from ..shared.shards.records import complete_shards
 from .execution import choose_execution
 from .inputs import Inputs
 from .job import Job
@@ -81,7 +81,7 @@ def make_plan(inputs: Inputs, manifest: Manifest, round_number: int) -> Plan:
         threads=config.threads,
         folder=config.out,
     )
-    whole = whole_shards(config.out) if config.out.exists() and not config.overwrites else set()
+    whole = complete_shards(config.out) if config.out.exists() and not config.overwrites else set()
     share = tuple(p for p in item.shards() if (p.number - item.first_shard) % place.world == place.rank)
     pending = tuple(p for p in share if p.number not in whole)
     return Plan(job=job, share=share, pending=pending, workers=_workers(inputs, len(pending)))

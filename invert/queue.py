@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..shared.core.errors import DreamError, PartialError
 from ..shared.shards.manifest import ShardPlan
-from ..shared.shards.records import ShardFailure, is_whole, write_failure
+from ..shared.shards.records import ShardFailure, is_complete, write_failure
 from .execution import Log
 from .job import Outcome, worker_name
 
@@ -87,7 +87,7 @@ class ShardQueue:
         for plan in plans:
             number = plan.number
             del self._running[number]
-            if is_whole(self.folder, number):  # the worker was lost after it had committed the shard
+            if is_complete(self.folder, number):  # the worker was lost after it had committed the shard
                 self._made += 1
                 continue
             unmade.append(number)

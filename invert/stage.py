@@ -16,7 +16,7 @@ from ..shared.core.signals import grace
 from ..shared.models.classifier import Classifier
 from ..shared.shards.locks import ShardLocks
 from ..shared.shards.manifest import load_manifest
-from ..shared.shards.records import ShardFailure, clear_failures, read_records, whole_shards
+from ..shared.shards.records import ShardFailure, clear_failures, complete_shards, read_records
 from ..shared.shards.writer import clear_folder, write_info
 from .config import InvertConfig
 from .estimate import estimate
@@ -74,7 +74,7 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
         failures = _make(inputs, plan)
     folder = config.out
     manifest = load_manifest(folder)  # others may have appended
-    if inputs.place.world == 1 or whole_shards(folder) >= {shard.number for shard in manifest.shards()}:
+    if inputs.place.world == 1 or complete_shards(folder) >= {shard.number for shard in manifest.shards()}:
         write_info(folder, manifest)  # if there are several shares, the last one to end writes it
     records = read_records(folder, plan.share).values()
     if failures:
@@ -131,12 +131,12 @@ def _make(inputs: Inputs, plan: Plan) -> dict[int, ShardFailure]:
         with grace(config.grace) as stopping, ProgressBar("invert", total=done.total, unit="images") as bar:
 
             def progress(number: int, fraction: float, losses: dict[str, float]) -> None:
-                bar.advance(done.update(number, fraction) - bar.done, **losses)
+                bar.update(done.update(number, fraction), **losses)
 
             queue = ShardQueue(config.out, plan.pending, stopping=stopping, log=bar.log)
             with contextlib.closing(_executor(inputs, plan)) as executor:
                 run_shards(queue, executor, progress=progress)
-            left = {p.number for p in plan.pending} - queue.failures.keys() - whole_shards(config.out)
+            left = {p.number for p in plan.pending} - queue.failures.keys() - complete_shards(config.out)
             if stopping() and left:
                 raise StoppedError(
                     f"stopped by a signal, {len(left)} shards are left; run the same command again to go on"
@@ -165,7 +165,7 @@ def _drop_round(folder: Path, job: Job) -> None:
     """Drop a round of which no shard could be made, so that it does not stand in the way of a recipe that works."""
     with ShardLocks(folder) as locks, locks.folder():
         manifest = load_manifest(folder)
-        if not locks.all_free() or whole_shards(folder) & {plan.number for plan in job.round.shards()}:
+        if not locks.all_free() or complete_shards(folder) & {plan.number for plan in job.round.shards()}:
             return  # other runs have more success
         if len(manifest.rounds) == 1:
             clear_folder(folder)

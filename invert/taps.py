@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ..shared.models.features import classifier
+from ..shared.models.features import last_linear
 from .priors import Prior
 
 
@@ -72,7 +72,7 @@ class TappedNetwork(nn.Module):
         for prior, measured in zip(self.priors, self._measured, strict=True):
             for layer in prior.layers(self.network):
                 taps.setdefault(id(layer), Tap(layer)).add(prior.measure(layer), measured)
-        last = classifier(self.network)
+        last = last_linear(self.network)
         if last is not None:
             taps.setdefault(id(last), Tap(last)).add(nn.Identity(), self._features)
         for module in list(self.network.modules()):

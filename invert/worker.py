@@ -11,7 +11,7 @@ from ..shared.core.device import make_deterministic
 from ..shared.models.classifier import Classifier
 from ..shared.shards.locks import ShardLocks
 from ..shared.shards.manifest import ShardPlan
-from ..shared.shards.records import is_whole
+from ..shared.shards.records import is_complete
 from .engine import DivergedError
 from .execution import Log
 from .job import Job, Outcome, Report, ShardProgress
@@ -69,7 +69,7 @@ class Worker:
             return
         with contextlib.ExitStack() as stack:
             stack.callback(self._locks.unlock, plan.number)
-            if is_whole(self._folder, plan.number):  # another run made it since the shards were planned
+            if is_complete(self._folder, plan.number):  # another run made it since the shards were planned
                 outcome = Outcome(number=plan.number, fate="made")
             else:
                 try:

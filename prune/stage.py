@@ -182,7 +182,7 @@ def _prune(
             iterations=config.iterations,
             batches=batches,
             example_NCHW=_example(teacher, device),
-            report_progress=lambda done: bar.advance(done - bar.done, filters=num_filters(network)),
+            report_progress=lambda done: bar.update(done, filters=num_filters(network)),
         )
 
 

@@ -16,7 +16,7 @@ from ...shared.shards.manifest import ShardPlan
 from ..job import Outcome, ShardProgress
 from ..queue import ShardQueue
 
-BROKEN_AFTER = 3  # failures of a worker in a row, with no shard made in between, after which it gets no more shards
+BROKEN_AFTER = 3  # failures of a worker in a row, with no shard made in between, after which it is not started again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> Collection[int]:
-        """The numbers of all workers, lost ones included."""
+        """The numbers of all workers that were not dropped, lost ones included."""
         ...
 
     def idle(self) -> Sequence[int]:
@@ -80,6 +80,10 @@ class Executor(Protocol):
 
     def restart(self, worker: int) -> None:
         """Start a lost worker again."""
+        ...
+
+    def drop(self, worker: int) -> None:
+        """Do not start a lost worker again: it is never idle from now on."""
         ...
 
     def close(self) -> None:
@@ -125,13 +129,14 @@ def run_shards(queue: ShardQueue, executor: Executor, *, progress: ShardProgress
         if failures[worker] < BROKEN_AFTER:
             if not queue.stopping():
                 executor.restart(worker)
-        elif not queue.finished:
-            if all(failures[other] >= BROKEN_AFTER for other in executor.workers):
-                raise queue.no_workers_left(reason)
-            queue.log(f"worker {worker} failed {failures[worker]} times in a row and gets no more shards")
+            return
+        executor.drop(worker)
+        if not executor.workers and not queue.finished:
+            raise queue.no_workers_left(reason)
+        queue.log(f"worker {worker} failed {BROKEN_AFTER} times in a row and is not started again")
 
     while not queue.finished:
         for worker in executor.idle():
-            if failures[worker] < BROKEN_AFTER and (plan := queue.next(worker)) is not None:
+            if (plan := queue.next(worker)) is not None:
                 executor.submit(worker, plan)
         executor.wait(handle)

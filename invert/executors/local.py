@@ -25,13 +25,12 @@ class LocalExecutor:
         teacher: loaded on ``device``.
     """
 
-    workers = (0,)
-
     def __init__(self, job: Job, device: torch.device, teacher: Classifier) -> None:
         self._threads = torch.get_num_threads()  # the worker changes it, and the caller may want it back
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()  # the thread that writes puts them there
         self._handle: Handle = lambda event: None
         self._plan: ShardPlan | None = None
+        self.workers: tuple[int, ...] = (0,)
         self._worker = Worker(
             job,
             device,
@@ -71,6 +70,9 @@ class LocalExecutor:
 
     def restart(self, worker: int) -> None:
         """Nothing to start: the same worker goes on."""
+
+    def drop(self, worker: int) -> None:
+        self.workers = ()
 
     def close(self) -> None:
         self._worker.close()

@@ -47,29 +47,30 @@ class ProcessExecutor:
     """``workers`` processes, which take the GPUs in turn where there are some."""
 
     def __init__(self, job: Job, device: torch.device, *, workers: int) -> None:
-        self._slots: list[_Slot] = []
+        self._slots: dict[int, _Slot] = {}
         try:
             with held_back():  # a signal in between would leave a process that is in no slot
                 for number in range(workers):
-                    self._slots.append(_Slot(job, device.type, number))
+                    self._slots[number] = _Slot(job, device.type, number)
         except BaseException:
             self.close()
             raise
 
     @property
     def workers(self) -> Collection[int]:
-        return range(len(self._slots))
+        return self._slots.keys()
 
     def idle(self) -> Sequence[int]:
-        return [slot.number for slot in self._slots if slot.ready]
+        return [slot.number for slot in self._slots.values() if slot.ready]
 
     def submit(self, worker: int, plan: ShardPlan) -> None:
         self._slots[worker].give(plan)
 
     def wait(self, handle: Handle) -> None:
         """Take one message from each worker that has sent one."""
-        ready = wait([slot.link for slot in self._slots if slot.alive], TICK)
-        for slot in [slot for slot in self._slots if slot.link in ready]:
+        alive = [slot for slot in self._slots.values() if slot.alive]
+        ready = wait([slot.link for slot in alive], TICK)
+        for slot in [slot for slot in alive if slot.link in ready]:
             try:
                 message = slot.receive()
             except EOFError:
@@ -83,8 +84,11 @@ class ProcessExecutor:
     def restart(self, worker: int) -> None:
         self._slots[worker].start()
 
+    def drop(self, worker: int) -> None:
+        del self._slots[worker]
+
     def close(self) -> None:
-        for slot in self._slots:
+        for slot in self._slots.values():
             slot.kill()
 
 

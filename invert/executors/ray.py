@@ -19,7 +19,7 @@ import torch
 from ...shared.core.errors import ConfigError, DreamError, named, one_line
 from ...shared.core.signals import handlers_kept
 from ...shared.shards.manifest import ShardPlan
-from ...shared.shards.records import is_whole
+from ...shared.shards.records import is_complete
 from ..job import Job, Outcome
 from ..worker import Worker
 from .base import Handle, LogLine, ShardDone, WorkerLost
@@ -47,15 +47,18 @@ class RayExecutor:
         self._needs = {"num_gpus": 1} if device.type == "cuda" else {"num_cpus": job.threads}
         self._task = self._ray.remote(_make_one).options(**self._needs, max_retries=0)
         self._running: dict[Any, tuple[int, ShardPlan]] = {}
+        self._largest = 0  # room that the cluster has had
+        self._dropped: set[int] = set()
 
     @property
     def workers(self) -> Collection[int]:
-        return range(self._room() + 1)
+        return [worker for worker in range(self._largest + 1) if worker not in self._dropped]
 
     def idle(self) -> Sequence[int]:
+        room = self._room()
+        self._largest = max(self._largest, room)
         busy = {worker for worker, _ in self._running.values()}
-        free = len(self.workers) - len(busy)
-        return [worker for worker in self.workers if worker not in busy][: max(0, free)]
+        return [worker for worker in self.workers if worker not in busy][: max(0, room + 1 - len(busy))]
 
     def submit(self, worker: int, plan: ShardPlan) -> None:
         self._running[self._task.remote(self._job, plan, self._device_type, os.getcwd())] = worker, plan
@@ -88,6 +91,9 @@ class RayExecutor:
 
     def restart(self, worker: int) -> None:
         """Nothing to start: Ray chooses a process for each task."""
+
+    def drop(self, worker: int) -> None:
+        self._dropped.add(worker)
 
     def close(self) -> None:
         """Nothing to end: tasks end when this process leaves the cluster."""
@@ -158,7 +164,7 @@ def _cause(error: Any) -> str:
 
 def _wait_until_visible(job: Job, plan: ShardPlan) -> None:
     deadline = time.monotonic() + VISIBLE_AFTER
-    while not is_whole(job.folder, plan.number):
+    while not is_complete(job.folder, plan.number):
         if time.monotonic() > deadline:
             raise DreamError(
                 f"shard {plan.number:06d} was made on a node of the Ray cluster, and is not in {job.folder} as"

@@ -78,10 +78,6 @@ class ProgressBar:
         self._has_news = True
         self._show(final=False)
 
-    def advance(self, amount: float, **figures: float) -> None:
-        """Add to the amount of work that is done, and set the given figures."""
-        self.update(self.done + amount, **figures)
-
     def log(self, message: str) -> None:
         """Print a line above the bar. It stays on the screen."""
         if self._rich is not None:

@@ -15,7 +15,7 @@ def batchnorm_layers(network: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in layers if layer.running_mean is not None and layer.running_var is not None]
 
 
-def classifier(network: nn.Module) -> nn.Linear | None:
+def last_linear(network: nn.Module) -> nn.Linear | None:
     """The last linear layer, whose input is the feature vector of an image; None if the network has no linear layer."""
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     return linear[-1] if linear else None
@@ -56,7 +56,7 @@ class FeatureCollector:
         layers = batchnorm_layers(network) if statistics else []
         self._moments = [_Moments(layer) for layer in layers]
         self._hooks = [layer.register_forward_pre_hook(m) for layer, m in zip(layers, self._moments, strict=True)]
-        last = classifier(network)
+        last = last_linear(network)
         if last is not None:
             self._hooks.append(last.register_forward_pre_hook(self._collect))
 

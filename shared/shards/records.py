@@ -57,13 +57,13 @@ def shard_path(folder: Path, number: int, suffix: str) -> Path:
     return folder / f"{number:06d}.{suffix}"
 
 
-def is_whole(folder: Path, number: int) -> bool:
+def is_complete(folder: Path, number: int) -> bool:
     """Whether a shard has its commit record, and the files that the record is about."""
     return all(shard_path(folder, number, suffix).is_file() for suffix in PARTS)
 
 
-def whole_shards(folder: Path) -> set[int]:
-    """Numbers of the shards that are whole (:func:`is_whole`), by a single listing of the folder."""
+def complete_shards(folder: Path) -> set[int]:
+    """Numbers of the shards that are whole (:func:`is_complete`), by a single listing of the folder."""
     found: dict[str, set[int]] = {suffix: set() for suffix in PARTS}
     with os.scandir(folder) as entries:
         for entry in entries:

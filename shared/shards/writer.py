@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.files import atomic_write, sha256_of_file, write_text
 from .manifest import MANIFEST, Manifest, ShardPlan
-from .records import CommitRecord, shard_path, whole_shards, write_record
+from .records import CommitRecord, complete_shards, shard_path, write_record
 
 INFO = "_info.json"
 SCORE = "score.json"
@@ -78,7 +78,7 @@ def write_shard(
 
 def write_info(folder: Path, manifest: Manifest) -> None:
     """Write ``_info.json``, which lists the complete shards: timm's ``--dataset wds/...`` reads it."""
-    complete = whole_shards(folder)
+    complete = complete_shards(folder)
     plans = [plan for plan in manifest.shards() if plan.number in complete]
     split = {
         "name": "train",

@@ -1,16 +1,17 @@
-"""A step of the inversion engine against the published step and against the bare network, in turn, in one run.
+"""A step of the inversion engine compared with the published step and with the bare network, in turn, in one run.
 
     python tests/benchmarks/bench_engine.py --teacher cifar_resnet20 --batch-size 256 [--device cpu] [--json]
 
-Image-steps a second, medians of paired rounds, each of a few whole steps (shift, loss, gradient, Adam):
+It measures image-steps per second: medians of paired rounds, each of a few whole steps (shift, loss, gradient, Adam):
 
-    published   the released code's step, written plainly: contiguous NCHW, weights that want gradients too, a hook that
-                copies every BatchNorm input, and the loss read by the host at each step
+    published   the step as published, written plainly: contiguous NCHW, gradients of the weights too, a hook that
+                copies the input of every BatchNorm layer, and a loss that the host reads at each step
     eager, compiled     our engine
-    folded      as compiled, but BatchNorm folded into the convolutions and the statistics matched at their output
-    bare        forward and gradient to the images of the network alone, compiled: the floor
+    folded      like compiled, but BatchNorm is folded into the convolutions and the statistics are matched at their
+                output
+    bare        the network alone, compiled: forward pass and gradient to the images. No step can be faster.
 
-Peak memory is what a round allocates on top of what is there before it, in MiB.
+Peak memory is what a round allocates in addition to what was allocated before it, in MiB.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def bare_round(teacher: Classifier, recipe: Recipe, x: Tensor, *, precision: str
 
 
 def peak_mib(work: Round, device: torch.device) -> float:
-    """What one round takes beyond what is held before it."""
+    """Memory that one round needs in addition to what is allocated before it."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -76,7 +77,7 @@ def peak_mib(work: Round, device: torch.device) -> float:
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / MIB
     _give_back_free_memory()
-    Path("/proc/self/clear_refs").write_text("5")  # the kernel's peak starts anew from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak that the kernel records
     before = _status_kib("VmRSS")
     work()
     return (_status_kib("VmHWM") - before) / 1024
@@ -94,7 +95,7 @@ def _status_kib(key: str) -> int:
 
 
 def matmul_tflops(device: torch.device, size: int = 8192) -> float:
-    """What the device makes of one large bfloat16 matrix product."""
+    """TFLOP/s of one large bfloat16 matrix product on the device."""
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     (seconds,) = paired_seconds([lambda: a @ b], device=device, rounds=10)
     return 2 * size**3 / seconds / 1e12

@@ -1,12 +1,13 @@
-"""Early stop and refill, tried: does an image that has converged do well to leave the batch for a new one?
+"""An experiment, early stop and refill: does it help to replace an image that has converged by a new one?
 
     python tests/benchmarks/bench_refill.py [--steps 100] [--images 512] [--seeds 3] [--epochs 150] [--json]
 
-On digits_cnn, a batch of 256 of fixed shape. ``fixed`` is the engine. ``refill`` has one age, Adam state and cosine an
-image; every 10 steps, images past --min-age whose own cross-entropy is below --converged, and those of full age, leave,
-and noise for the next target takes their place; statistics are an exponential mean over steps, of which the batch is a
-tenth, so that a batch of mixed age need not match by itself. ``shorter`` is the engine with as many steps as refill's
-images had on average: the fair rival. Students are the same for all.
+On digits_cnn, with batches of 256 images. ``fixed`` is the engine. In ``refill``, each image has its own age, Adam
+state and cosine schedule. Every 10 steps, an image leaves the batch when it is older than --min-age and its own
+cross-entropy is below --converged, or when it has its full age. Noise for the next target takes its place. The
+statistics are an exponential mean over steps, to which the batch contributes a tenth, so that a batch of mixed ages
+need not match them alone. ``shorter`` is the engine with as many steps as the images of ``refill`` had on average, for
+a fair comparison. The students are the same for all.
 """
 
 from __future__ import annotations
@@ -37,18 +38,19 @@ BATCH, EVERY, MOMENTUM = 256, 10, 0.9
 
 
 class RefillEngine(Engine):
-    """Makes any number of images with a batch of 256 that is filled up again as images leave it."""
+    """Makes any number of images with one batch of 256, where new images take the places of those that leave."""
 
     min_age = 25
     converged = 0.1
-    ages: list[int]  # at which images left, of all calls
+    ages: list[int]  # at which images left, in all calls
 
     def synthesize(self, targets_N: Tensor, *, seed: int, progress: Any = None) -> Synthesis:
         recipe, steps = self.recipe, self.recipe.steps[0]
+        jitter = recipe.jitter or 0
         shape = self.teacher.preprocessing.blank(BATCH).shape
         draw = generator(self.device, seed)
         waiting = list(range(BATCH, len(targets_N)))
-        place = torch.arange(BATCH)  # which of the images each row is; -1 when there is none left to make
+        place = torch.arange(BATCH)  # the number of the image in each row; -1 if none is left to make
         x = torch.randn(shape, generator=draw).requires_grad_()
         first, second, age = torch.zeros(shape), torch.zeros(shape), torch.zeros(BATCH)
         made = torch.empty(len(targets_N), *shape[1:])
@@ -62,7 +64,6 @@ class RefillEngine(Engine):
         step = 0
         while (place >= 0).any():
             inputs.clear()
-            jitter = recipe.jitter or 0
             shift = torch.randint(-jitter, jitter + 1, (2,), generator=draw).tolist()
             losses_N = F.cross_entropy(
                 self.network(x.roll(shift, (2, 3))), targets_N[place.clamp_min(0)], reduction="none"
@@ -95,12 +96,14 @@ class RefillEngine(Engine):
     def _feature(self, inputs: list[Tensor], means: list[Any]) -> Tensor:
         total = torch.zeros(())
         for number, (x, layer) in enumerate(zip(inputs, batchnorm_layers(self.network), strict=True)):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
             var_C, mean_C = torch.var_mean(x, (0, 2, 3), correction=0)
             if (before := means[number]) is not None:
                 mean_C = MOMENTUM * before[0] + (1 - MOMENTUM) * mean_C
                 var_C = MOMENTUM * before[1] + (1 - MOMENTUM) * var_C
             means[number] = (mean_C.detach(), var_C.detach())
-            total = total + (mean_C - layer.running_mean).norm() + (var_C - layer.running_var).norm()  # type: ignore[operator]
+            total = total + (mean_C - layer.running_mean).norm() + (var_C - layer.running_var).norm()
         return total
 
 

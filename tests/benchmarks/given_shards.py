@@ -16,7 +16,7 @@ from dreamdistill.shared.data.images import default_format, encode_image
 from dreamdistill.shared.data.labelled import labelled_batches, open_labelled
 from dreamdistill.shared.models.classifier import Classifier
 from dreamdistill.shared.shards.manifest import MANIFEST, Manifest
-from dreamdistill.shared.shards.records import CommitRecord, whole_shards
+from dreamdistill.shared.shards.records import CommitRecord, complete_shards
 from dreamdistill.shared.shards.writer import Sample, write_info, write_shard
 
 
@@ -38,7 +38,7 @@ def real_images(teacher: Classifier, spec: str, *, images: int, seed: int) -> tu
 
 
 def is_there(folder: Path) -> bool:
-    return (folder / MANIFEST).exists() and bool(whole_shards(folder))
+    return (folder / MANIFEST).exists() and bool(complete_shards(folder))
 
 
 @torch.no_grad()

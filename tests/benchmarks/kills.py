@@ -1,8 +1,8 @@
-"""Kill test: SIGKILLs at random moments, at workers and at the command itself, started again until all is there.
+"""Kill test: SIGKILLs workers and the command itself at random moments, and starts it again until it is done.
 
     python tests/benchmarks/kills.py --kills 20 --shards 30 --seed 0 --json
 
-Afterwards every shard must be whole, with the bytes of a run that nothing disturbed, and nothing else in the folder.
+Afterwards every shard must be whole, with the bytes of a run without kills, and the folder must hold nothing else.
 docs/reliability.md quotes its figures.
 """
 
@@ -27,10 +27,10 @@ DONE, KILLED, PARTIAL = 0, -signal.SIGKILL, 3
 
 
 def disturb(out: Path, *, kills: int, shards: int, seed: int, workers: int = 2) -> dict[str, Any]:
-    """Run di-invert into ``out``, killing as told; return what happened.
+    """Run di-invert into ``out`` with so many kills, and return what happened.
 
-    Of three kills, one hits the command (which takes its workers along), two a worker. A kill comes 0 to 1.5 s after
-    the first worker is there, or after the last kill.
+    One kill in three hits the command (whose workers end with it), the others hit a worker. A kill comes 0 to 1.5 s
+    after all workers run, or after the last kill.
     """
     rng = random.Random(seed)
     command = [
@@ -74,8 +74,8 @@ def tars(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.tar"))}
 
 
-def strangers(folder: Path, shards: int) -> set[str]:
-    """Names in the folder that do not belong to a whole run of so many shards."""
+def unexpected_files(folder: Path, shards: int) -> set[str]:
+    """Names in the folder that do not belong to a complete run of so many shards."""
     own = {f"{number:06d}.{suffix}" for number in range(shards) for suffix in ("tar", "idx", "json")}
     return {path.name for path in folder.iterdir()} - own - {"manifest.json", "_info.json", ".locks"}
 
@@ -89,7 +89,7 @@ def _command(out: Path, shards: int) -> list[str]:
 
 
 def _children(pid: int) -> list[int]:
-    """Worker processes of a command: spawned children that have a command line of their own (Linux)."""
+    """Worker processes of a command: children with the command line of a spawned process (Linux)."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
@@ -111,7 +111,7 @@ def main() -> None:
         report |= {
             "shards": len(tars(wild)),
             "identical": tars(wild) == tars(calm),
-            "strangers": sorted(strangers(wild, options.shards)),
+            "unexpected_files": sorted(unexpected_files(wild, options.shards)),
         }
     print(json.dumps(report) if options.json else report)
 

@@ -1,14 +1,14 @@
-"""Recipes tried against one another by the students that learn from their images.
+"""Compares recipes by the students that are trained on their images.
 
     python tests/benchmarks/search_recipe.py --teacher digits_cnn --student digits_cnn_small --eval digits --out FOLDER
         [--group natural] [--weights FILE] [--images 512] [--epochs 120] [--seeds 3] [--only NAME] [--no-flip] [--json]
 
-Two groups: ``steps``, how few steps lose no accuracy against the published recipe, and ``natural``, that preset with
-one part of it changed at a time. ``--no-flip`` is for digits: neither images nor students are mirrored.
+There are two groups. ``steps`` looks for the fewest steps that lose no accuracy compared with the published recipe.
+``natural`` is that preset with one setting changed at a time. ``--no-flip`` is for digits: it mirrors no images.
 
-Each candidate makes the same number of images, from which students with the same schedule are trained; seed s makes its
-own images and its own student. Results are kept in FOLDER/results.json as they come, so a search that was stopped goes
-on; ``--one-set`` makes the images of seed 0 alone, and trains every seed's student from them.
+Each candidate makes the same number of images, and students with the same schedule are trained on them. Each seed makes
+its own images and its own student. With ``--one-set``, seed 0 makes the images for the students of all seeds. Results
+are saved in FOLDER/results.json one by one, so a search that was stopped can go on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dreamdistill.shared.core.config import to_mapping
 from dreamdistill.shared.core.files import write_text
 
 COSINE = {"schedule": "cosine"}
-Candidate = tuple[str, dict[str, Any]]  # a preset, and what is changed of it
+Candidate = tuple[str, dict[str, Any]]  # a preset, and the settings that replace its own
 
 STEPS: dict[str, Candidate] = {
     "published": ("cifar10-deepinversion", {}),
@@ -107,7 +107,8 @@ def one(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]
     )
     assert trained is not None
     assert trained.student_top1 is not None
-    return {"student_top1": trained.student_top1, "agreement": made.agreement or 0.0}
+    assert made.agreement is not None
+    return {"student_top1": trained.student_top1, "agreement": made.agreement}
 
 
 def main() -> None:

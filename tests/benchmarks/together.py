@@ -1,4 +1,4 @@
-"""Two commands started in the same second on one folder, again and again: one manifest, each shard once.
+"""Two commands that start in the same second on one folder, many times: one manifest, each shard made once.
 
 python tests/benchmarks/together.py --times 50 --json
 """
@@ -19,25 +19,25 @@ SHARDS = 12
 
 
 def together(folder: Path) -> tuple[bool, int]:
-    """Whether all went as it should, and how many shards the idler of the two made."""
+    """Whether the result is right, and how many shards the command that made fewer of them made."""
     processes = [
         subprocess.Popen([*COMMAND, *ROUND, "--out", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(2)
     ]
     outputs = [process.communicate() for process in processes]
-    marks = [json.loads(path.read_text()) for path in folder.glob("0*.json")]
-    made = Counter(mark["worker"] for mark in marks)
+    records = [json.loads(path.read_text()) for path in folder.glob("0*.json")]
+    made = Counter(record["worker"] for record in records)
     names = {path.name for path in folder.iterdir()}
     expected = {f"{number:06d}.{suffix}" for number in range(SHARDS) for suffix in ("tar", "idx", "json")}
-    fine = (
+    right = (
         all(process.returncode == 0 for process in processes)
         and all(json.loads(stdout)["shards"] == SHARDS for stdout, _ in outputs)
         and len(json.loads((folder / "manifest.json").read_text())["rounds"]) == 1
         and names == expected | {"manifest.json", "_info.json", ".locks"}
     )
-    if not fine:
+    if not right:
         print(folder, [stderr.decode()[-500:] for _, stderr in outputs], names ^ expected, file=sys.stderr)
-    return fine, min(made.values()) if len(made) == 2 else 0
+    return right, min(made.values()) if len(made) == 2 else 0
 
 
 def main() -> None:
@@ -51,11 +51,11 @@ def main() -> None:
             results.append(together(Path(folder)))
     report = {
         "times": options.times,
-        "fine": sum(fine for fine, _ in results),
+        "right": sum(right for right, _ in results),
         "both_made_shards": sum(least > 0 for _, least in results),
     }
     print(json.dumps(report) if options.json else report)
-    sys.exit(report["fine"] != options.times)
+    sys.exit(report["right"] != options.times)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def makers(folder: Path) -> Counter[str]:
 
 @pytest.fixture(scope="module")
 def eight_tars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The tars of a run that nothing disturbed."""
+    """The tars of an undisturbed run."""
     out = tmp_path_factory.mktemp("undisturbed")
     command = [str(Path(sys.executable).parent / "di-invert"), *map(str, EIGHT), "--workers", "1", "--out", str(out)]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
@@ -83,7 +83,7 @@ def test_random_kills(kills: ModuleType, di: Di, tmp_path: Path) -> None:
     report = kills.disturb(wild, kills=6, shards=12, seed=1)
     assert sum(report["kills"].values()) == 6
     assert kills.tars(wild) == kills.tars(calm)
-    assert not kills.strangers(wild, 12)
+    assert not kills.unexpected_files(wild, 12)
     assert di("di-shards", "verify", wild)[0] == 0
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong while the work is under way: damaged files, full disks, NaN, signals, kills."""
+"""Faults while the work goes on: damaged files, full disks, NaN, signals, kills."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WaitFor = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
 
 BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
 INVERT = ["--teacher", "digits_cnn", "--shard-size", 4, "--workers", 1]
-PATIENCE = 120  # seconds, on a machine that is busy with other things
+PATIENCE = 120  # seconds, on a busy machine
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 
 
@@ -37,7 +37,7 @@ def temporaries(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*.tmp")]
 
 
-def whole_shards(folder: Path) -> int:
+def complete_shards(folder: Path) -> int:
     return len(list(folder.glob("[0-9]*.json")))
 
 
@@ -47,7 +47,7 @@ def whole_shards(folder: Path) -> int:
 def test_truncated_tar(fails: Fails, shards: Path, tmp_path: Path) -> None:
     tar = shards / "000001.tar"
     size = tar.stat().st_size
-    os.truncate(tar, size // 2 // 512 * 512)  # at the end of a member's block, where tar readers stop without a word
+    os.truncate(tar, size // 2 // 512 * 512)  # at the end of a member's block, where tar readers stop without an error
 
     says = [str(tar), str(size), "bytes long"]
     for name in ("di-distill", "di-prune"):
@@ -58,7 +58,7 @@ def test_truncated_tar(fails: Fails, shards: Path, tmp_path: Path) -> None:
     fails("di-shards", "verify", shards, code=1, says=["1 of the shards", *says])
 
 
-def test_doing_as_the_sentence_says_mends_the_shard(
+def test_following_the_advice_of_the_error_repairs_the_shard(
     di: Di, shards: Path, made_shards: Path, as_made: list[object]
 ) -> None:
     os.truncate(shards / "000001.tar", 512)
@@ -107,7 +107,7 @@ def test_damaged_checkpoint(di: Di, fails: Fails, made_shards: Path, tmp_path: P
 
 @pytest.fixture
 def on_small_disk(tmp_path: Path) -> Callable[[str, str], subprocess.CompletedProcess[str]]:
-    """Runs a shell script with a small file system of its own at ./disk; needs user namespaces (Linux)."""
+    """Runs a shell script that has a small file system of its own at ./disk; needs user namespaces (Linux)."""
     disk = tmp_path / "disk"
     disk.mkdir()
 
@@ -121,7 +121,7 @@ def on_small_disk(tmp_path: Path) -> Callable[[str, str], subprocess.CompletedPr
 
     try:
         if run("100k", "true").returncode:
-            pytest.skip("this machine does not allow a user and mount namespace with a file system of its own")
+            pytest.skip("this machine does not allow user and mount namespaces")
     except FileNotFoundError:
         pytest.skip("there is no unshare on this machine")
     return run
@@ -144,10 +144,10 @@ def test_full_disk_under_di_invert(
 
     full, ample = tmp_path / "full", tmp_path / "ample"
     assert not temporaries(full)
-    assert 0 < whole_shards(full) < 10
+    assert 0 < complete_shards(full) < 10
     stderr = di("di-shards", "verify", full)[2]
-    assert f"{10 - whole_shards(full)} of the shards" in stderr, stderr
-    assert stderr.count("has not been made") == 10 - whole_shards(full), "a shard is damaged"
+    assert f"{10 - complete_shards(full)} of the shards" in stderr, stderr
+    assert stderr.count("has not been made") == 10 - complete_shards(full), "a shard is damaged"
 
     assert json.loads(done.stdout.splitlines()[1])["shards"] == 10
     assert contents(ample, "*.tar").items() >= contents(full, "*.tar").items()
@@ -182,10 +182,10 @@ def test_read_only_folder(
     assert set(done.stdout.split()) >= {path.name for path in made_shards.iterdir()}
 
 
-# What crashes of machines and file systems leave
+# Files that crashes of machines and file systems leave
 
 
-def test_a_mark_without_its_tar_and_a_tar_without_its_mark(
+def test_a_record_without_its_tar_and_a_tar_without_its_record(
     di: Di, shards: Path, made_shards: Path, as_made: list[object]
 ) -> None:
     (shards / "000000.tar").unlink()
@@ -196,7 +196,7 @@ def test_a_mark_without_its_tar_and_a_tar_without_its_mark(
     assert di("di-shards", "verify", shards)[0] == 0
 
 
-def test_temporary_files_of_the_dead(di: Di, shards: Path, as_made: list[object]) -> None:
+def test_temporary_files_of_dead_processes_are_deleted(di: Di, shards: Path, as_made: list[object]) -> None:
     (shards / "000001.json").unlink()
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -215,9 +215,9 @@ def test_a_clock_that_jumps_back(di: Di, shards: Path, made_shards: Path, as_mad
     (shards / "000001.json").unlink()
     live = shards / ".000001.tar.node7.123.tmp"
     live.write_bytes(b"half a shard")
-    for path in (shards, *shards.iterdir()):  # all of it was written a year from now
-        later = path.stat().st_mtime + 365 * 86400
-        os.utime(path, (later, later))
+    for path in (shards, *shards.iterdir()):  # as if written a year from now
+        in_a_year = path.stat().st_mtime + 365 * 86400
+        os.utime(path, (in_a_year, in_a_year))
     assert di("di-invert", *as_made, "--out", shards)[0] == 0
     assert contents(shards, "*.tar") == contents(made_shards, "*.tar")
     assert live.exists()
@@ -238,17 +238,17 @@ def test_divergence_of_every_shard(di: Di, fails: Fails, tmp_path: Path) -> None
     assert len(tries) == 3
     assert all("starting it again with a new seed" in line for line in tries[:2])
     assert "giving the shard up" in tries[2]
-    assert whole_shards(out) == 0
+    assert complete_shards(out) == 0
     assert not contents(out, "*.tar")
     assert not temporaries(out)
 
-    code, _, stderr = di(*command, "--lr", 0.1)  # as the sentence says; there is nothing in the folder to protect
+    code, _, stderr = di(*command, "--lr", 0.1)  # as the error advises; the folder holds nothing to protect
     assert code == 0, stderr
     assert di("di-shards", "verify", out)[0] == 0
 
 
 def diverging(monkeypatch: pytest.MonkeyPatch, *, shard: int, attempts: int) -> None:
-    """Make the first attempts at one shard diverge, really, by a huge learning rate for their seeds alone."""
+    """Make the first attempts at one shard diverge: a huge learning rate, for their seeds only."""
     bad = {batch_seed(seed=0, round=0, shard=shard, batch=0, attempt=attempt) for attempt in range(attempts)}
     synthesize = Engine.synthesize
 
@@ -275,7 +275,7 @@ def test_divergence_of_one_shard(di: Di, fails: Fails, tmp_path: Path) -> None:
     assert di("di-shards", "verify", out)[0] == 0
 
 
-def test_divergence_with_one_seed_alone(di: Di, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_divergence_with_one_seed_only(di: Di, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     out = tmp_path / "out"
     diverging(monkeypatch, shard=1, attempts=1)
     code, _, stderr = di("di-invert", *INVERT, "--images", 8, "--steps", 3, "--out", out)
@@ -303,7 +303,7 @@ TWELVE = ["--teacher", "digits_cnn", "--images", 48, "--shard-size", 4, "--steps
 
 @pytest.fixture(scope="module")
 def twelve_tars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The tars of a run that nothing disturbed."""
+    """The tars of an undisturbed run."""
     out = tmp_path_factory.mktemp("undisturbed")
     command = [str(BIN / "di-invert"), *map(str, TWELVE), "--workers", "1", "--out", str(out)]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
@@ -325,7 +325,7 @@ def test_signal(
 ) -> None:
     out = tmp_path / "out"
     process = start("di-invert", *TWELVE, "--workers", workers, "--out", out)
-    wait_for(lambda: whole_shards(out) > 0, process)
+    wait_for(lambda: complete_shards(out) > 0, process)
     # Ctrl-C goes to the whole foreground group; a batch system's signal may go to the command alone.
     os.killpg(process.pid, number) if number == signal.SIGINT else os.kill(process.pid, number)
     stdout, stderr = process.communicate(timeout=PATIENCE)
@@ -335,7 +335,7 @@ def test_signal(
     assert "Traceback" not in stderr
     assert [line for line in stderr.splitlines() if line.startswith("error: ")] == stderr.splitlines()[-1:]
     assert "run the same command again" in stderr.splitlines()[-1]
-    assert 0 < whole_shards(out) < 12
+    assert 0 < complete_shards(out) < 12
     assert not temporaries(out)
 
     assert di("di-invert", *TWELVE, "--workers", 1, "--out", out)[0] == 0
@@ -346,9 +346,9 @@ def test_signal(
 @posix
 def test_signal_while_a_worker_writes(wait_for: WaitFor, start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    noise = ["--recipe", "noise", "--images", 40000, "--shard-size", 400]  # nearly all of its time is writing
+    noise = ["--recipe", "noise", "--images", 40000, "--shard-size", 400]  # it spends nearly all of its time on writing
     process = start("di-invert", "--teacher", "digits_cnn", *noise, "--workers", 2, "--out", out)
-    wait_for(lambda: whole_shards(out) > 1 and bool(list(out.glob(".0*.tar.*.tmp"))), process)
+    wait_for(lambda: complete_shards(out) > 1 and bool(list(out.glob(".0*.tar.*.tmp"))), process)
     os.kill(process.pid, signal.SIGTERM)
     _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 75, stderr
@@ -360,11 +360,11 @@ def test_kill_of_di_invert(wait_for: WaitFor, start: Start, twelve_tars: dict[st
     out = tmp_path / "out"
     command = ["di-invert", *TWELVE, "--workers", 2, "--out", out]
     process = start(*command)
-    wait_for(lambda: whole_shards(out) > 0, process)
+    wait_for(lambda: complete_shards(out) > 0, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
-    assert 0 < whole_shards(out) < 12
-    # Whether the kill came in the middle of writing is luck, so leave behind what it leaves then.
+    assert 0 < complete_shards(out) < 12
+    # Whether the kill hit in the middle of writing is chance, so leave the files that it would leave then.
     (out / f".000011.tar.{os.uname().nodename}.{process.pid}.tmp").write_bytes(b"half a shard")
     (out / "000011.tar").write_bytes(twelve_tars["000011.tar"][:5000])
 
@@ -376,10 +376,10 @@ def test_kill_of_di_invert(wait_for: WaitFor, start: Start, twelve_tars: dict[st
 
 
 @posix
-def test_kill_of_the_parent_takes_the_workers_with_it(wait_for: WaitFor, start: Start, tmp_path: Path) -> None:
+def test_kill_of_the_parent_ends_the_workers(wait_for: WaitFor, start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("di-invert", *TWELVE, "--workers", 2, "--out", out)
-    wait_for(lambda: whole_shards(out) > 0, process)
+    wait_for(lambda: complete_shards(out) > 0, process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(timeout=PATIENCE)
 
@@ -393,7 +393,7 @@ def test_kill_of_the_parent_takes_the_workers_with_it(wait_for: WaitFor, start: 
     while not group_is_gone():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert whole_shards(out) < 12
+    assert complete_shards(out) < 12
 
 
 @posix

@@ -1,4 +1,4 @@
-"""The engine: shapes, seeds, schedules, and what it leaves alone."""
+"""The engine: shapes, seeds, schedules, recipes that cannot work, and the teacher, which it does not change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_optimisation_lowers_the_loss_and_reaches_the_targets(teacher: Classifie
         {"steps": (150,), "lr": 0.1, "alpha_feature": 1.0, "alpha_compete": 0.0, "jitter": 0}
     )
     seen: list[dict[str, float]] = []
-    made = Engine(teacher, recipe).synthesize(TARGETS, seed=0, progress=lambda share, terms: seen.append(terms))
+    made = Engine(teacher, recipe).synthesize(TARGETS, seed=0, progress=lambda fraction, terms: seen.append(terms))
     assert made.losses["class"] < 0.2  # noise starts at 5 to 7
     assert made.losses["feature"] < seen[0]["feature"]
     assert (teacher.network(made.x).argmax(1) == TARGETS).float().mean() >= 0.75
@@ -45,42 +45,42 @@ def test_the_teacher_is_left_as_it_was(teacher: Classifier) -> None:
     assert all(parameter.grad is None for parameter in teacher.network.parameters())
 
 
-def test_low_resolution_stages_optimise_a_smaller_parameter(teacher: Classifier) -> None:
+def test_low_resolutions_optimise_smaller_images(teacher: Classifier) -> None:
     sizes: list[int] = []
     handle = teacher.network.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-1]))
     engine = Engine(teacher, SHORT.changed({"steps": (2, 3), "scales": (0.5, 1.0)}))
-    sizes.clear()  # the engine tries each size once
+    sizes.clear()  # the engine has tried each size once
     made = engine.synthesize(TARGETS, seed=0)
     handle.remove()
     assert sizes == [4, 4, 8, 8, 8]
     assert made.x.shape == (8, 1, 8, 8)
 
 
-def test_clip_keeps_to_pixels(teacher: Classifier) -> None:
+def test_clip_keeps_valid_pixels(teacher: Classifier) -> None:
     x = Engine(teacher, SHORT.changed({"clip": True, "lr": 5.0})).synthesize(TARGETS, seed=0).x
     low, high = teacher.preprocessing.valid_range(x.device)
     assert (x >= low).all()
     assert (x <= high).all()
 
 
-def test_noise_is_not_optimised(teacher: Classifier) -> None:
+def test_the_noise_recipe_optimises_nothing(teacher: Classifier) -> None:
     made = Engine(teacher, RECIPES["noise"]).synthesize(TARGETS.repeat(64), seed=0)
     assert made.losses == {}
     assert made.x.mean().abs() < 0.02
     assert made.x.std() == pytest.approx(1, abs=0.02)
 
 
-def test_divergence_is_noticed(teacher: Classifier) -> None:
+def test_divergence_is_an_error(teacher: Classifier) -> None:
     with pytest.raises(DivergedError, match="NaN or infinite"):
         Engine(teacher, SHORT.changed({"lr": 1e30})).synthesize(TARGETS, seed=0)
 
 
-def test_competition_divides_student_from_teacher(teacher: Classifier) -> None:
+def test_competition_makes_student_and_teacher_disagree(teacher: Classifier) -> None:
     student = load_model("digits_cnn_small", weights="none").network
     recipe = Recipe(steps=(60,), lr=0.1, alpha_class=0.0, alpha_compete=1.0)
     seen: list[float] = []
     Engine(teacher, recipe, student).synthesize(
-        TARGETS, seed=0, progress=lambda share, terms: seen.append(terms["compete"])
+        TARGETS, seed=0, progress=lambda fraction, terms: seen.append(terms["compete"])
     )
     assert seen[-1] < seen[0]
 
@@ -91,7 +91,7 @@ def test_batch_seeds_do_not_collide() -> None:
     assert len(seeds) == len(places)
 
 
-def test_a_teacher_that_needs_full_size_is_told_so() -> None:
+def test_a_resolution_too_small_for_the_teacher_is_refused() -> None:
     small = load_model("cifar_vgg11_bn", weights="none")
     with pytest.raises(ConfigError, match=r"--scales 0\.25"):
         Engine(small, SHORT.changed({"steps": (1,), "scales": (0.25, 1.0)}))
@@ -112,14 +112,14 @@ def test_published_weights_are_converted_at_the_published_batch_size() -> None:
     assert RECIPES["cifar10-deepdream"].alpha_feature == 0
 
 
-def test_jitter_of_an_eighth_goes_with_the_size() -> None:
+def test_jitter_of_an_eighth_depends_on_the_size() -> None:
     recipe = RECIPES["natural"]
     assert [recipe.resolutions(size)[0].jitter for size in (8, 32, 224)] == [1, 4, 28]
     assert recipe.changed({"jitter": 3}).resolutions(32)[0].jitter == 3
 
 
 @pytest.mark.parametrize(("size", "name"), [(32, "natural"), (224, "imagenet-deepinversion")])
-def test_auto_recipe_goes_by_image_size(size: int, name: str) -> None:
+def test_the_auto_recipe_depends_on_the_image_size(size: int, name: str) -> None:
     assert find_recipe("auto", size)[0] == name
 
 
@@ -136,6 +136,6 @@ def test_auto_recipe_goes_by_image_size(size: int, name: str) -> None:
         {"batch_size": 0},
     ],
 )
-def test_recipes_that_make_no_sense_are_refused(changes: dict[str, object]) -> None:
+def test_invalid_recipes_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         Recipe(steps=(5,)).changed(changes)

@@ -1,11 +1,10 @@
-"""How the step is run: every form computes the same, a shape is one graph, and a failing compiler costs speed alone."""
+"""How a step is run: all forms compute the same, a shape is one graph, and a failing compiler costs only speed."""
 
 from __future__ import annotations
 
 import copy
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,8 +21,8 @@ from dreamdistill.shared.models.features import batchnorm_layers
 from dreamdistill.shared.shards.manifest import Execution
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from folded import folded_objective
-from published import published_loss, published_network
+from folded import folded_objective  # pyright: ignore[reportMissingImports]
+from published import published_loss, published_network  # pyright: ignore[reportMissingImports]
 
 CPU = torch.device("cpu")
 COMPILED = Execution(compile=True, precision="float32")
@@ -46,10 +45,11 @@ def no_compiled_code_left() -> None:
 
 
 def random_teacher(name: str) -> nn.Module:
-    """Random weights, and BatchNorm statistics that are not all alike, as after training."""
+    """Random weights, and BatchNorm statistics that differ between channels, as after training."""
     pytest.importorskip("timm")
-    sizes: dict[str, Any] = {} if name.startswith("cifar") else {"image_size": 64, "num_classes": 10}
-    network = load_model(name, weights="none", **sizes).network.to(memory_format=torch.channels_last)
+    size, classes = (None, None) if name.startswith("cifar") else (64, 10)
+    network = load_model(name, weights="none", image_size=size, num_classes=classes).network
+    network = network.to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(1)
     for layer in batchnorm_layers(network):
         assert layer.running_mean is not None
@@ -79,9 +79,9 @@ def assert_alike(found: Terms, expected: Terms, tolerance: float) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # the tracer looks at it
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # the tracer reads it
 def test_every_form_computes_the_same(name: str, precision: str) -> None:
-    """The compiler's part here is its front (one graph, and the gradient's); its kernels are in the next test."""
+    """This tests the compiler's front end: one graph, and its gradient. The next test runs the compiler's kernels."""
     network = random_teacher(name)
     x = images(32 if name.startswith("cifar") else 64)
     given = x, x.roll((1, -2), (2, 3)), torch.arange(8) % 10
@@ -115,12 +115,12 @@ def test_compiled_kernels_make_the_same_images_with_one_graph() -> None:
     assert torch.equal(first.x, again.x)
     eager = Engine(teacher, recipe).synthesize(targets, seed=1)
     assert first.losses == pytest.approx(eager.losses, rel=1e-4)
-    # Adam's first steps have the length lr whatever the gradient is: where that is about 0, its sign is chance.
+    # The length of Adam's first steps is lr, whatever the gradient is. Where it is about 0, its sign is random.
     assert (first.x - eager.x).abs().mean() < 1e-3
 
 
-class Unruly(nn.Module):
-    """Looks at its data from Python, which no compiler can follow."""
+class Untraceable(nn.Module):
+    """Reads its data in Python, which no compiler can trace."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -132,11 +132,11 @@ class Unruly(nn.Module):
 
 def test_a_network_that_does_not_compile_runs_eager_with_one_warning() -> None:
     teacher = load_model("digits_cnn")
-    unruly = copy.copy(teacher)
-    unruly.network = Unruly(teacher.network)
+    untraceable = copy.copy(teacher)
+    untraceable.network = Untraceable(teacher.network)
     targets = torch.arange(4)
     lines: list[str] = []
-    engine = Engine(unruly, ALL_TERMS, execution=COMPILED, log=lines.append)
+    engine = Engine(untraceable, ALL_TERMS, execution=COMPILED, log=lines.append)
     made = [engine.synthesize(targets, seed=1).x for _ in range(2)]
     assert len(lines) == 1
     assert lines[0].startswith("torch.compile failed (")
@@ -155,7 +155,7 @@ def choice(images: int, *, compile: str = "auto", precision: str = "float32") ->
     )
 
 
-def test_auto_compiles_what_is_long_enough_to_repay_it() -> None:
+def test_auto_compiles_runs_that_are_long_enough() -> None:
     assert not choice(16).compile
     assert choice(50_000).compile
     assert choice(16, compile="on").compile
@@ -163,7 +163,7 @@ def test_auto_compiles_what_is_long_enough_to_repay_it() -> None:
     assert not choice(0).compile
 
 
-def test_bfloat16_is_measured_in_long_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_is_measured_only_in_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choice(16, precision="auto").precision == "float32"
     assert choice(16, precision="bfloat16").precision == "bfloat16"
     for half, expected in ((0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")):

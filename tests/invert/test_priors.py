@@ -16,7 +16,7 @@ from dreamdistill.invert.priors import BatchNormStatistics, statistics_distance
 from dreamdistill.invert.recipe import Recipe
 from dreamdistill.invert.taps import TappedNetwork
 from dreamdistill.shared.models.classifier import load_model
-from dreamdistill.shared.models.features import batchnorm_layers, classifier
+from dreamdistill.shared.models.features import batchnorm_layers, last_linear
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -101,7 +101,7 @@ def test_taps_leave_the_network_as_it_is() -> None:
     network, x = load_model("digits_cnn").network, random(4, 1, 8, 8).float()
     before, expected = [id(module) for module in network.modules()], network(x)
     outputs = TappedNetwork(network, [BatchNormStatistics()])(x)
-    last = classifier(network)
+    last = last_linear(network)
     assert last is not None
     assert torch.equal(outputs.logits_NK, expected)
     assert torch.equal(last(outputs.features_ND), expected)

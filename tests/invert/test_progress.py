@@ -10,7 +10,7 @@ from dreamdistill.shared.shards.manifest import ShardPlan
 
 @pytest.fixture
 def progress() -> RunProgress:
-    """Of two shards, the last of which is smaller."""
+    """The progress of two shards; the second is smaller."""
     return RunProgress([ShardPlan(number=7, first_image=0, count=8), ShardPlan(number=8, first_image=8, count=4)])
 
 

@@ -24,14 +24,14 @@ from dreamdistill.shared.core.errors import DreamError, PartialError
 from dreamdistill.shared.shards.manifest import ShardPlan
 
 Act = Callable[[int, int], Outcome | str]
-"""What a worker makes of a shard: an outcome, or the reason why the worker is lost."""
+"""What happens to a shard on a worker: its outcome, or the reason why the worker is lost."""
 
 
 class FakeExecutor:
     """Workers that do as ``act`` says. They end their shards in the order in which they got them."""
 
     def __init__(self, workers: int, act: Act) -> None:
-        self.workers = range(workers)
+        self.workers = set(range(workers))
         self.act = act
         self.alive = set(self.workers)
         self.running: dict[int, ShardPlan] = {}
@@ -39,7 +39,7 @@ class FakeExecutor:
         self.restarts: Counter[int] = Counter()
 
     def idle(self) -> Sequence[int]:
-        return [worker for worker in self.workers if worker in self.alive and worker not in self.running]
+        return [worker for worker in sorted(self.alive) if worker not in self.running]
 
     def submit(self, worker: int, plan: ShardPlan) -> None:
         assert worker in self.idle()
@@ -64,6 +64,10 @@ class FakeExecutor:
         assert worker not in self.alive
         self.alive.add(worker)
         self.restarts[worker] += 1
+
+    def drop(self, worker: int) -> None:
+        assert worker not in self.alive
+        self.workers.remove(worker)
 
     def close(self) -> None:
         pass
@@ -134,12 +138,13 @@ def test_a_shard_that_loses_every_worker_is_given_up_after_three_tries(start: St
     assert sum(run.executor.restarts.values()) == 3
 
 
-def test_a_worker_that_fails_three_times_in_a_row_gets_no_more_shards(start: Start) -> None:
+def test_a_worker_that_fails_three_times_in_a_row_is_not_started_again(start: Start) -> None:
     run = start(lambda worker, number: "no kernel" if worker == 1 else made(worker, number), shards=12)
     run.go()
     assert sum(worker == 1 for worker, _ in run.executor.submitted) == BROKEN_AFTER
     assert run.executor.restarts == {1: BROKEN_AFTER - 1}
-    assert "worker 1 failed 3 times in a row and gets no more shards" in run.lines
+    assert "worker 1 failed 3 times in a row and is not started again" in run.lines
+    assert run.executor.workers == {0}
     assert not run.queue.failures
 
 

@@ -10,6 +10,7 @@ import torch
 
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.engine import Engine
+from dreamdistill.invert.estimate import PROBE_STEPS
 from dreamdistill.invert.stage import dry_run, run
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.classifier import Classifier, load_model
@@ -86,7 +87,7 @@ def test_a_dry_run_times_a_few_steps_and_leaves_everything_as_it_was(
     monkeypatch.setattr(Engine, "synthesize", counted)
     torch.set_num_threads(2)
     plan = dry_run(config(tmp_path / "out", compile="on", threads=1, workers=2, changes={"steps": (100_000,)}))
-    assert steps == [(3,), (3,)]
+    assert steps == [(1,), (PROBE_STEPS,)]
     assert torch.get_num_threads() == 2
     assert not (tmp_path / "out").exists()
     assert (plan["shards_to_write"], plan["images"], plan["workers"], plan["compile"]) == (3, 12, 2, True)

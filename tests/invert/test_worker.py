@@ -22,7 +22,7 @@ from dreamdistill.invert.shard import ShardImages, ShardMaker
 from dreamdistill.invert.worker import Worker
 from dreamdistill.shared.core.errors import DreamError
 from dreamdistill.shared.shards.manifest import ShardPlan
-from dreamdistill.shared.shards.records import CommitRecord, whole_shards
+from dreamdistill.shared.shards.records import CommitRecord, complete_shards
 
 CPU = torch.device("cpu")
 PATIENCE = 60  # seconds
@@ -110,7 +110,7 @@ def test_the_next_shard_is_optimised_while_one_is_written(
     gate.release()
     worker.make(third)
     worker.close()
-    assert whole_shards(planned[0].config.out) == {0, 1, 2}
+    assert complete_shards(planned[0].config.out) == {0, 1, 2}
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -202,7 +202,7 @@ def test_the_local_executor_makes_every_shard_and_gives_the_threads_back(planned
     torch.set_num_threads(2)
     queue = run_locally(planned, planned[1].pending)
     assert not queue.failures
-    assert whole_shards(planned[0].config.out) == set(range(6))
+    assert complete_shards(planned[0].config.out) == set(range(6))
     assert torch.get_num_threads() == 2
 
 
@@ -236,4 +236,4 @@ def test_what_was_written_before_a_failure_is_not_lost(
     monkeypatch.setattr(ShardMaker, "optimise", fail_at_the_second)
     queue = run_locally(planned, planned[1].pending)
     assert list(queue.failures) == [1]
-    assert whole_shards(planned[0].config.out) == {0, 2, 3, 4, 5}
+    assert complete_shards(planned[0].config.out) == {0, 2, 3, 4, 5}

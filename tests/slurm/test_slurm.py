@@ -81,7 +81,7 @@ def wait_for(condition: Callable[[], bool], otherwise: str) -> None:
         time.sleep(0.2)
 
 
-def whole_shards(folder: Path, task: int | None = None) -> set[int]:
+def complete_shards(folder: Path, task: int | None = None) -> set[int]:
     """Numbers of the complete shards: all, or those of one task's share."""
     numbers = {int(path.stem) for path in folder.glob("[0-9]*.json") if path.stem.isdigit()}
     return {number for number in numbers if task is None or number % TASKS == task}
@@ -128,13 +128,13 @@ def test_an_array_that_loses_tasks(
     # Less than the two minutes of warning that the script asks for, so the warning comes with the next check.
     cluster.call("scontrol", "update", f"JobId={warned}", "TimeLimit=1")
 
-    wait_for(lambda: bool(whole_shards(out, 1)), "task 1 made nothing")
+    wait_for(lambda: bool(complete_shards(out, 1)), "task 1 made nothing")
     cluster.call("scancel", cancelled)
-    wait_for(lambda: bool(whole_shards(out, 3)), "task 3 made nothing")
+    wait_for(lambda: bool(complete_shards(out, 3)), "task 3 made nothing")
     cluster.call("scancel", "--signal=KILL", f"{killed}.0")  # the step that srun started, as when it is out of memory
     wait_for(lambda: cluster.job(warned)["Restarts"] == "1" or cluster.state(warned) in ENDED, "no warning came")
     assert cluster.job(warned)["Restarts"] == "1", "task 2 ended before SLURM warned it"
-    assert len(whole_shards(out, 2)) < SHARDS // TASKS
+    assert len(complete_shards(out, 2)) < SHARDS // TASKS
     cluster.call("scontrol", "update", f"JobId={warned}", "TimeLimit=60")  # enough time, also on a busy machine
 
     cluster.wait(kept, cancelled, warned, killed)
@@ -144,8 +144,8 @@ def test_an_array_that_loses_tasks(
         "COMPLETED",
         "FAILED",
     ]
-    assert [len(whole_shards(out, task)) for task in (0, 2)] == [SHARDS // TASKS] * 2
-    assert all(0 < len(whole_shards(out, task)) < SHARDS // TASKS for task in (1, 3))
+    assert [len(complete_shards(out, task)) for task in (0, 2)] == [SHARDS // TASKS] * 2
+    assert all(0 < len(complete_shards(out, task)) < SHARDS // TASKS for task in (1, 3))
     first = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}
     log = (tmp_path / f"di-invert_{array}_2.log").read_text()
     assert "run the same command again" in log
@@ -155,7 +155,7 @@ def test_an_array_that_loses_tasks(
     jobs = [f"{again}_{task}" for task in range(TASKS)]
     cluster.wait(*jobs)
     assert [cluster.state(job) for job in jobs] == ["COMPLETED"] * TASKS
-    assert whole_shards(out) == set(range(SHARDS))
+    assert complete_shards(out) == set(range(SHARDS))
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}.items() >= first.items()
     assert not list(out.rglob("*.tmp"))
     cluster.call(BIN / "di-shards", "verify", out)
