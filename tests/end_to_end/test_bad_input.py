@@ -1,24 +1,17 @@
-"""What is asked for cannot be done: exit code 2, one sentence that says what to do, and nothing written."""
+"""Inputs that cannot be used: exit code 2, one sentence that says what to do, and nothing written."""
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image
+from helpers import Di, Fails, contents
 
 from dreamdistill.shared.models.classifier import new_network
 from dreamdistill.shared.models.preprocessing import Preprocessing
-
-Di = Callable[..., tuple[int, str, str]]
-Fails = Callable[..., str]
 
 DIGITS = Preprocessing(mean=(0.305,), std=(0.376,), image_size=8)
 TINY = ["--images", 4, "--shard-size", 4, "--steps", 2, "--workers", 1]
@@ -47,117 +40,11 @@ def users_file(tmp_path: Path) -> Path:
     return path
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def save_digits(path: Path, name: str, *, seed: int) -> Path:
     """Weights of a new digits network."""
     _, network = new_network(name, num_classes=10, preprocessing=DIGITS, seed=seed)
     safetensors.torch.save_file(network.state_dict(), path)
     return path
-
-
-# Names, options, numbers
-
-
-@pytest.mark.parametrize(
-    ("option", "name", "meant"),
-    [
-        ("--teacher", "resnet5O", "'resnet50'"),
-        ("--teacher", "digit_cnn", "'digits_cnn'"),
-        ("--recipe", "cifar10-deepinversio", "'cifar10-deepinversion'"),
-        ("--format", "jpgg", "'jpg'"),
-    ],
-)
-def test_unknown_name(fails: Fails, out: Path, option: str, name: str, meant: str) -> None:
-    teacher = [] if option == "--teacher" else ["--teacher", "digits_cnn"]
-    fails("di-invert", *teacher, option, name, *TINY, "--out", out, code=2, says=[repr(name), meant])
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (["--images", 0], ["--images", "1 or more"]),
-        (["--steps", -1], ["--steps", "0 or more"]),
-        (["--steps", "many"], ["--steps", "whole number", "'many'"]),
-        (["--classes", "3,12"], ["--classes", "0..9"]),
-        (["--std", 0], ["--std", "above 0"]),
-        (["--mean", "0.5,0.5"], ["--mean", "--std"]),
-        (["--device", "cuda:99"], ["cuda:99", "--device auto"]),
-        (["--alpha-compete", 1], ["--alpha-compete", "--compete-with"]),
-        (["--append", "--overwrite"], ["--append", "--overwrite"]),
-        (["--workers", 0], ["--workers", "1 or more"]),
-        (["--engine", "rai"], ["--engine", "'ray'"]),
-        (["--address", "auto"], ["--address", "--engine ray"]),
-        (["--engine", "ray", "--workers", 2], ["--workers", "Ray"]),
-        (["--rank", 1], ["--rank and --world go together"]),
-        (["--rank", 3, "--world", 3], ["--rank", "0..2"]),
-        (["--grace", -1], ["--grace", "0 or more"]),
-    ],
-)
-def test_impossible_inversion(fails: Fails, out: Path, options: list[object], says: list[str]) -> None:
-    fails("di-invert", "--teacher", "digits_cnn", *TINY, *options, "--out", out, code=2, says=says)
-    assert not out.exists()
-
-
-def test_no_teacher(fails: Fails, out: Path) -> None:
-    fails("di-invert", "--out", out, code=2, says=["--teacher is required"])
-    assert not out.exists()
-
-
-@pytest.mark.parametrize("ratio", [1.2, 1, 0, -0.3])
-def test_pruning_ratio(fails: Fails, made_shards: Path, out: Path, ratio: float) -> None:
-    fails("di-prune", "--shards", made_shards, "--ratio", ratio, "--out", out, code=2, says=["--ratio", str(ratio)])
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("stpes: 2", ["'stpes'", "options.yaml", "did you mean 'steps'"]),
-        ("alpha-featur: 2", ["alpha", "did you mean 'alpha_feature'"]),
-        ("steps: [1, x]", ["--steps", "whole number"]),
-        ("steps: {", ["options.yaml", "not valid YAML"]),
-        ("just words", ["options.yaml", "option: value"]),
-    ],
-)
-def test_config_file(fails: Fails, tmp_path: Path, out: Path, text: str, says: list[str]) -> None:
-    file = tmp_path / "options.yaml"
-    file.write_text(text)
-    fails("di-invert", "--teacher", "digits_cnn", "--config", file, "--out", out, code=2, says=says)
-    assert not out.exists()
-
-
-def test_missing_config_file(fails: Fails, tmp_path: Path, out: Path) -> None:
-    missing = tmp_path / "options.yaml"
-    fails("di-invert", "--teacher", "digits_cnn", "--config", missing, "--out", out, code=2, says=[str(missing)])
-    assert not out.exists()
-
-
-STAGE = "{stage: invert, teacher: digits_cnn, images: 4, steps: 2}"
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (f"sede: 1\nstages:\n  synthetic: {STAGE}", ["'sede'", "pipeline.yaml", "did you mean 'seed'"]),
-        (f"stages:\n  synthetic: {STAGE[:-1]}, stpes: 2}}", ["'stpes'", "'synthetic'", "did you mean 'steps'"]),
-        ("stages:\n  synthetic: {stage: invrt}", ["'synthetic'", "invert, distill, prune"]),
-        (f"stags:\n  synthetic: {STAGE}", ["pipeline.yaml", "'stages:'"]),
-        (f"latency_batch: many\nstages:\n  synthetic: {STAGE}", ["latency", "whole number", "'many'"]),
-    ],
-)
-def test_pipeline_file(fails: Fails, tmp_path: Path, out: Path, text: str, says: list[str]) -> None:
-    file = tmp_path / "pipeline.yaml"
-    file.write_text(text)
-    fails("di-run", file, "--out", out, code=2, says=says)
-    assert not out.exists()
-
-
-def test_unknown_pipeline(fails: Fails) -> None:
-    fails("di-run", "quickstrat", code=2, says=["'quickstrat'", "did you mean 'quickstart'"])
 
 
 # Weights and networks
@@ -322,66 +209,3 @@ def test_result_folder_of_other_settings(di: Di, fails: Fails, made_shards: Path
 
     assert di(*command, "--lr", 0.2, "--overwrite")[0] == 0
     assert contents(out)["model.safetensors"] != before["model.safetensors"]
-
-
-# Loader and evaluation set
-
-
-@pytest.fixture
-def no_dali(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("nvidia.dali", "nvidia.dali.fn"):
-        monkeypatch.setitem(sys.modules, module, None)  # type: ignore[arg-type]  # makes its import fail
-
-
-@pytest.mark.usefixtures("no_dali")
-def test_dali_is_not_installed(di: Di, fails: Fails, made_shards: Path, out: Path) -> None:
-    for name in ("di-distill", "di-prune"):
-        command = [name, "--shards", made_shards, *QUICK, "--out", out / name]
-        fails(*command, "--loader", "dali", code=2, says=["dreamdistill[dali]", "--loader webdataset"])
-        assert not (out / name).exists()
-
-    code, _, stderr = di("di-distill", "--shards", made_shards, *QUICK, "--out", out)  # --loader auto
-    assert code == 0, stderr
-    assert (out / "report.json").exists()
-
-
-@pytest.fixture(params=["di-distill", "di-prune"])
-def evaluated(request: pytest.FixtureRequest, made_shards: Path, out: Path) -> list[object]:
-    """A command that lacks the evaluation set alone."""
-    return [request.param, "--shards", made_shards, *QUICK, "--out", out, "--eval"]
-
-
-def test_image_folder_of_other_classes(fails: Fails, tmp_path: Path, evaluated: list[object], out: Path) -> None:
-    for name in "abc":
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        Image.new("L", (8, 8)).save(tmp_path / "photos" / name / "1.png")
-    fails(*evaluated, tmp_path / "photos", code=2, says=["photos", "3 classes", "10"])
-    assert not out.exists()
-
-
-def test_tar_of_other_classes(fails: Fails, tmp_path: Path, evaluated: list[object], out: Path) -> None:
-    image = io.BytesIO()
-    Image.new("L", (8, 8)).save(image, "PNG")
-    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
-        for key, label in (("000", 3), ("001", 12)):
-            for suffix, data in (("png", image.getvalue()), ("cls", str(label).encode())):
-                member = tarfile.TarInfo(f"{key}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-    fails(*evaluated, tmp_path / "photos.tar", code=2, says=["photos.tar", "label 12", "10 classes"])
-    assert not out.exists()
-
-
-def test_file_that_is_no_tar(fails: Fails, tmp_path: Path, evaluated: list[object], out: Path) -> None:
-    (tmp_path / "photos.tar").write_bytes(b"no tar at all" * 100)
-    fails(*evaluated, tmp_path / "photos.tar", code=2, says=["photos.tar"])
-    assert not out.exists()
-
-
-@pytest.mark.parametrize("spec", ["photos", "torchvision:CIFAR11:here", "torchvision:CIFAR10", "digit"])
-def test_no_evaluation_set(
-    fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated: list[object], out: Path, spec: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    fails(*evaluated, spec, code=2, says=[spec])
-    assert not out.exists()

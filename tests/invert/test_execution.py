@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from folded import folded_objective
+from published import published_loss, published_network
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
@@ -19,10 +19,6 @@ from dreamdistill.invert.recipe import RECIPES, Recipe
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.features import batchnorm_layers
 from dreamdistill.shared.shards.manifest import Execution
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from folded import folded_objective  # pyright: ignore[reportMissingImports]
-from published import published_loss, published_network  # pyright: ignore[reportMissingImports]
 
 CPU = torch.device("cpu")
 COMPILED = Execution(compile=True, precision="float32")

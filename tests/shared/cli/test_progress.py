@@ -38,9 +38,9 @@ def test_work_of_an_earlier_run_does_not_count_for_the_rate(
 ) -> None:
     with ProgressBar("distill", total=100, unit="epochs", done=80) as bar:
         seconds[0] = 1.0
-        bar.advance(1, loss=2.0)
+        bar.update(81, loss=2.0)
         seconds[0] = 10.0
-        bar.advance(9)
+        bar.update(90)
     assert capsys.readouterr().err.splitlines() == ["distill: 90/100 epochs, 1 epochs/s, 10 s left loss 2"]
 
 
@@ -49,7 +49,7 @@ def test_the_last_line_is_printed_at_the_end_and_only_if_it_is_new(
 ) -> None:
     with ProgressBar("prune", total=2, unit="scorings") as bar:
         bar.log("a message")
-        bar.advance(2)
+        bar.update(2)
         assert capsys.readouterr().err == "a message\n"
         seconds[0] = PLAIN_EVERY
     assert capsys.readouterr().err == "prune: 2/2 scorings, 0.4 scorings/s, 0 s left\n"

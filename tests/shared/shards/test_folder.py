@@ -20,14 +20,7 @@ from dreamdistill.shared.shards.verification import verify
 from dreamdistill.shared.shards.writer import Sample, write_info, write_shard
 
 TEACHER = ClassifierRecord(
-    name="t",
-    weights=None,
-    sha256="0" * 64,
-    mean=(0.5,),
-    std=(0.5,),
-    image_size=8,
-    num_classes=3,
-    class_names=(),
+    name="t", weights=None, sha256="0" * 64, mean=(0.5,), std=(0.5,), image_size=8, num_classes=3, class_names=()
 )
 SAMPLES = [
     Sample(image=b"not really a png" * (i + 1), logits=np.array([i, 0.5, -1], np.float16), target=i % 3)

@@ -14,14 +14,7 @@ from dreamdistill.shared.shards.monitor import PATIENCE, RECENT, RunMonitor, Run
 from dreamdistill.shared.shards.records import CommitRecord, ShardFailure, shard_path, write_failure, write_record
 
 TEACHER = ClassifierRecord(
-    name="t",
-    weights=None,
-    sha256="0" * 64,
-    mean=(0.5,),
-    std=(0.5,),
-    image_size=8,
-    num_classes=3,
-    class_names=(),
+    name="t", weights=None, sha256="0" * 64, mean=(0.5,), std=(0.5,), image_size=8, num_classes=3, class_names=()
 )
 NOW = 1_000_000.0  # seconds
 
