@@ -1,0 +1,139 @@
+"""Several commands that share one folder: each shard is made once, whatever happens to a command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dreamdistill.shared.shards.locks import ShardLocks
+
+Di = Callable[..., tuple[int, str, str]]
+Fails = Callable[..., str]
+Start = Callable[..., subprocess.Popen[str]]
+WaitFor = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
+
+EIGHT = ["--teacher", "digits_cnn", "--images", 32, "--shard-size", 4, "--steps", 60]
+PATIENCE = 120  # seconds
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and locks are those of POSIX")
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    return process.returncode, stdout, stderr
+
+
+def at_work(out: Path) -> bool:
+    """Whether a shard is being made."""
+    if not (out / "manifest.json").exists():
+        return False
+    with ShardLocks(out) as locks:
+        return not locks.all_free()
+
+
+def tars(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.tar")}
+
+
+def makers(folder: Path) -> Counter[str]:
+    """Worker -> number of shards that it made."""
+    return Counter(json.loads(path.read_text())["worker"] for path in folder.glob("0*.json"))
+
+
+@pytest.fixture(scope="module")
+def eight_tars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The tars of an undisturbed run."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    command = [str(Path(sys.executable).parent / "di-invert"), *map(str, EIGHT), "--workers", "1", "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    return tars(out)
+
+
+@posix
+@pytest.mark.parametrize("run", range(3))
+def test_two_runs_started_together_share_the_work(
+    start: Start, eight_tars: dict[str, bytes], tmp_path: Path, run: int
+) -> None:
+    out = tmp_path / "out"
+    processes = [start("di-invert", *EIGHT, "--workers", 1, "--out", out, "--json") for _ in range(2)]
+    for code, stdout, stderr in map(finish, processes):
+        assert code == 0, stderr
+        assert json.loads(stdout)["shards"] == 8  # each run reports all shards, and ends when all are there
+    assert tars(out) == eight_tars
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert len(manifest["rounds"]) == 1
+    assert sum(makers(out).values()) == 8
+    assert not list(out.glob(".*.tmp"))
+
+
+@posix
+def test_runs_with_other_settings_started_together(start: Start, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    processes = [start("di-invert", *EIGHT, "--seed", seed, "--workers", 1, "--out", out) for seed in (1, 2)]
+    results = [finish(process) for process in processes]
+    assert sorted(code for code, _, _ in results) == [0, 2]  # the first goes on; the other is refused
+    refused = next(stderr for code, _, stderr in results if code == 2)
+    assert "holds images of another recipe (differs in seed)" in refused
+
+
+@posix
+def test_a_run_takes_over_the_shard_of_a_killed_one(
+    wait_for: WaitFor, start: Start, eight_tars: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first, second = (start("di-invert", *EIGHT, "--workers", 1, "--out", out) for _ in range(2))
+    wait_for(lambda: bool(makers(out)), first)
+    first.kill()
+    first.communicate()
+    code, _, stderr = finish(second)
+    assert code == 0, stderr
+    assert tars(out) == eight_tars
+
+
+@posix
+@pytest.mark.parametrize("names", [("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"), ("DI_INVERT_RANK", "DI_INVERT_WORLD")])
+def test_shares(start: Start, eight_tars: dict[str, bytes], tmp_path: Path, names: tuple[str, str]) -> None:
+    out = tmp_path / "out"
+    command = ["di-invert", *EIGHT, "--workers", 1, "--out", out, "--json"]
+    processes = [start(*command, environ={names[0]: str(rank), names[1]: "3"}) for rank in range(3)]
+    shards = []
+    for code, stdout, stderr in map(finish, processes):
+        assert code == 0, stderr
+        assert "of 8 shards (--rank 0 --world 1 makes all)" in stderr
+        shards.append(json.loads(stdout)["shards"])
+    assert shards == [3, 3, 2]
+    assert sorted(makers(out).values()) == [2, 3, 3]
+    assert tars(out) == eight_tars
+    assert json.loads((out / "_info.json").read_text())["splits"]["train"]["num_samples"] == 32
+
+
+def test_a_share_without_shards(di: Di, tmp_path: Path) -> None:
+    command = ["di-invert", *EIGHT[:2], "--images", 4, "--steps", 2, "--out", tmp_path / "out", "--json"]
+    code, stdout, stderr = di(*command, "--rank", 5, "--world", 6)
+    assert code == 0, stderr
+    assert json.loads(stdout)["images"] == 0
+
+
+def test_shares_do_not_overwrite(fails: Fails, shards: Path) -> None:
+    command = ["di-invert", "--teacher", "digits_cnn", "--out", shards, "--overwrite", "--rank", 0, "--world", 2]
+    fails(*command, code=2, says=["--overwrite with 2 shares", "delete"])
+    assert len(tars(shards)) == 2
+
+
+@posix
+def test_overwrite_is_refused_during_another_run(wait_for: WaitFor, start: Start, fails: Fails, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start("di-invert", *EIGHT, "--steps", 4000, "--workers", 1, "--out", out)
+    try:
+        wait_for(lambda: at_work(out), process)
+        command = ["di-invert", "--teacher", "digits_cnn", "--overwrite", "--out", out]
+        fails(*command, code=2, says=["another di-invert is at work", "--overwrite"])
+    finally:
+        process.kill()
+        process.communicate()
