@@ -37,7 +37,7 @@ def reference() -> str:
         if isinstance(command, click.Group):
             for sub_name, sub_command in command.commands.items():
                 parts.append(f"### {name} {sub_name}\n\n{sub_command.help}\n")
-                parts.extend(_options(sub_command))
+                parts.extend(_options(sub_command, command))
         else:
             parts.extend(_options(command))
         if examples := getattr(command, "examples", ()):
@@ -46,9 +46,14 @@ def reference() -> str:
     return "\n".join(parts)
 
 
-def _options(command: click.Command) -> Iterator[str]:
-    """A table for each group of options, the general ones last."""
-    context = click.Context(command, **command.context_settings)
+def _options(command: click.Command, group: click.Command | None = None) -> Iterator[str]:
+    """A table for each group of options, the general ones last.
+
+    Args:
+        group: the command that has this one as a part, and whose settings it inherits.
+    """
+    parent = click.Context(group, **group.context_settings) if group else None
+    context = click.Context(command, parent=parent, **command.context_settings)
     groups: dict[str, list[str]] = {}
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
@@ -57,9 +62,9 @@ def _options(command: click.Command) -> Iterator[str]:
         names, text = (part.replace("|", "\\|") for part in record)
         shown = names if getattr(parameter, "advanced", False) else f"**{names}**"
         groups.setdefault(getattr(parameter, "group", GENERAL), []).append(f"| {shown} | {' '.join(text.split())} |")
-    for group in sorted(groups, key=lambda name: name == GENERAL):
-        rows = "\n".join(groups[group])
-        yield f"| {group} | |\n|---|---|\n{rows}\n"
+    for title in sorted(groups, key=lambda name: name == GENERAL):
+        rows = "\n".join(groups[title])
+        yield f"| {title} | |\n|---|---|\n{rows}\n"
 
 
 if __name__ == "__main__":
