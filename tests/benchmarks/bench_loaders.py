@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,10 +36,14 @@ EPOCHS = 4
 def measure(folder: ShardFolder, batch_size: int, rounds: int) -> dict[str, float]:
     """Median samples per second of each loader, and their ratio."""
     device = torch.device("cpu")
-    loaders = {
-        kind: make_loader(folder, kind, batch_size=batch_size, shuffle=True, seed=0, device=device, threads=cpu_count())
-        for kind in ("dali", "webdataset")
+    settings: dict[str, Any] = {
+        "batch_size": batch_size,
+        "shuffle": True,
+        "seed": 0,
+        "device": device,
+        "threads": cpu_count(),
     }
+    loaders = {kind: make_loader(folder, kind, in_memory=False, **settings) for kind in ("dali", "webdataset")}
     rates: dict[str, list[float]] = {kind: [] for kind in loaders}
     for round_number in range(rounds + 1):
         for kind, loader in loaders.items():
