@@ -57,7 +57,7 @@ def mix_images(
         The mixed images (N, C, H, W), and how they were mixed.
     """
     count = len(x_NCHW)
-    share = float(Beta(alpha, alpha).sample())
+    share = float(Beta(alpha, alpha, validate_args=False).sample())
     partner_N = torch.randperm(count, device=x_NCHW.device)
     partners_NCHW = x_NCHW[partner_N]
     extra = 0 if extra_NCHW is None else len(extra_NCHW)

@@ -26,15 +26,18 @@ TINY = 1e-12
 def orthogonalized(matrices_BMN: Tensor) -> Tensor:
     """Approximately U V^T for each matrix U S V^T, by Newton-Schulz iteration; (B, M, N), float32 or better.
 
-    A matrix of zeros stays one.
+    A matrix of zeros stays one. On CUDA the products are computed in bfloat16, as in Jordan et al.: the polynomial is
+    wrong by more than bfloat16 is.
     """
     a, b, c = POLYNOMIAL
     is_tall = matrices_BMN.shape[1] > matrices_BMN.shape[2]
     x = matrices_BMN.mT if is_tall else matrices_BMN
     x = _normalized(x)
+    x = x.bfloat16() if x.is_cuda else x
     for _ in range(ITERATIONS):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
+    x = x.to(matrices_BMN.dtype)
     return x.mT if is_tall else x
 
 

@@ -64,7 +64,7 @@ def train(
     """
     device = next(student.parameters()).device
     torch.manual_seed(seed)  # for the first weights of what the criterion adds to the student
-    network, optimizers = _set_up(student, criterion, training)
+    network, optimizers = set_up(student, criterion, training)
     epochs = training.passes(len(loader))
     steps, warmup = epochs * len(loader), training.warmup_epochs * len(loader)
     schedulers = [LambdaLR(each, lambda step: lr_factor(step, steps, warmup=warmup)) for each in optimizers]
@@ -103,7 +103,7 @@ def seconds_per_step(
     example_NCHW: Tensor,
 ) -> float:
     """The time that one process takes for one step of :func:`train` with this batch. Changes the student's weights."""
-    network, optimizers = _set_up(student, criterion, training)
+    network, optimizers = set_up(student, criterion, training)
     forward = ALONE.parallel(network.train(), example_NCHW)
     step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
     seconds = 0.0
@@ -114,7 +114,7 @@ def seconds_per_step(
     return seconds
 
 
-def _set_up(
+def set_up(
     student: nn.Module, criterion: Criterion, training: Training
 ) -> tuple[nn.Module, Sequence[torch.optim.Optimizer]]:
     """The module to train, and its optimizers: Muon for weights, Adam for biases and BatchNorms if there are any."""

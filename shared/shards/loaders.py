@@ -2,7 +2,7 @@
 
 Both loaders give the same samples: decoded uint8 images without augmentation. The trainer augments them on the
 training device, so augmentation does not depend on the loader. Both shuffle differently in each epoch, and both can be
-set back to the start of any epoch.
+set back to the start of any epoch. A set that fits into memory is decoded once, by either of them.
 
 Several processes share each batch: all read the same samples in the same order, and each decodes its own rows.
 """
@@ -19,6 +19,7 @@ from ..core.launch import Place
 from .batches import Loader
 from .dali_loader import DaliLoader
 from .folder import ShardFolder
+from .memory_loader import MemoryLoader, fits_in_memory
 from .webdataset_loader import WebDatasetLoader
 
 LOADERS = ("auto", "dali", "webdataset")
@@ -35,6 +36,7 @@ def make_loader(
     device: torch.device,
     threads: int = 2,
     place: Place = ALONE,
+    in_memory: bool | None = None,
 ) -> Loader:
     """Make a loader for a shard folder.
 
@@ -44,20 +46,24 @@ def make_loader(
         device: where the batches go; with CUDA, DALI decodes JPEG there.
         threads: CPU threads of DALI.
         place: the place of this process among those that share each batch.
+        in_memory: decode the set once and keep it on the device, where it is read again; None does so if it fits.
 
     Raises:
         ConfigError: there is no loader ``kind``, or DALI is requested and not installed.
     """
-    common: dict[str, Any] = {
-        "batch_size": batch_size,
-        "shuffle": shuffle,
-        "seed": seed,
-        "device": device,
-        "place": place,
-    }
+    if in_memory or (in_memory is None and fits_in_memory(folder, device)):
+        source = _streaming(folder, kind, shuffle=False, place=ALONE, batch_size=batch_size, seed=seed, device=device)
+        return MemoryLoader(folder, source, batch_size=batch_size, shuffle=shuffle, seed=seed, place=place)
+    return _streaming(
+        folder, kind, shuffle=shuffle, place=place, batch_size=batch_size, seed=seed, device=device, threads=threads
+    )
+
+
+def _streaming(folder: ShardFolder, kind: str, *, threads: int = 2, **settings: Any) -> Loader:
+    """A loader that decodes every sample in every epoch."""
     if resolve_loader(kind) == "webdataset":
-        return WebDatasetLoader(folder, **common)
-    return DaliLoader(folder, threads=threads, **common)
+        return WebDatasetLoader(folder, **settings)
+    return DaliLoader(folder, threads=threads, **settings)
 
 
 def resolve_loader(kind: str) -> str:

@@ -144,7 +144,7 @@ def read_score(shards: ShardFolder) -> Score | None:
 
 def _stored_images(shards: ShardFolder, teacher: Classifier) -> Iterator[tuple[Tensor, Tensor]]:
     device = next(teacher.network.parameters()).device
-    for batch in make_loader(shards, "auto", batch_size=BATCH, shuffle=False, seed=0, device=device):
+    for batch in make_loader(shards, "auto", batch_size=BATCH, shuffle=False, seed=0, device=device, in_memory=False):
         yield batch.images, batch.targets
 
 

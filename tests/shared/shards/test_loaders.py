@@ -19,7 +19,9 @@ LOADERS = [
 
 
 def loader(folder: ShardFolder, kind: str, *, shuffle: bool = False, place: Place = ALONE) -> Loader:
-    return make_loader(folder, kind, batch_size=8, shuffle=shuffle, seed=3, device=torch.device("cpu"), place=place)
+    return make_loader(
+        folder, kind, batch_size=8, shuffle=shuffle, seed=3, device=torch.device("cpu"), place=place, in_memory=False
+    )
 
 
 def together(batches: list[Batch]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
