@@ -39,6 +39,9 @@ from dreamdistill.shared.shards.folder import ShardFolder
 
 SHARES = {"teacher": 90 / 390, "images": 150 / 390}  # of the time; the student has the rest
 END = 8  # seconds for the last measurement
+RESERVE = 0.08  # share of the student's time that stays unused, lest a slower epoch cost the result
+REHEARSAL = 20  # seconds, in place of those that the part is given
+AGAIN = 10.0  # seconds to the next signal, at which di-invert stops at once
 MOST_IMAGES = 51_200
 
 
@@ -59,10 +62,10 @@ TINY = Sizes(
     teacher="cifar_resnet20",
     student="cifar_resnet20",
     teacher_batch=16,
-    images=16,
+    images=8000,
     steps=2,
     shard=8,
-    student_batch=8,
+    student_batch=64,
 )
 
 
@@ -80,6 +83,8 @@ def measure(run: Run) -> None:
     with timed("decoding"):
         images, test, data = load(run)
         run.write(data=data)
+    if run.rehearse:
+        run = replace(run, seconds=run.seconds - run.left() + REHEARSAL)
     total = run.left() - END
     known = NETWORKS[sizes.teacher]
     preprocessing = Preprocessing(mean=known.mean, std=known.std, image_size=known.image_size)
@@ -105,7 +110,7 @@ def measure(run: Run) -> None:
     lost = 100 * (run.result["teacher"]["top1"] - top1)
     run.write(
         f"{data}: teacher {run.result['teacher']['top1']:.2%}, student {top1:.2%} of {shards.num_samples} images,"
-        f" agreement {agreement:.2%}, {sum(seconds.values()):.0f} s in all",
+        f" agreement {agreement:.2%}, {run.seconds - run.left():.0f} s in all",
         points_lost=round(lost, 2),
     )
 
@@ -135,7 +140,7 @@ def train_teacher(sizes: Sizes, images: Images, preprocessing: Preprocessing, se
 
 
 def make_images(run: Run, sizes: Sizes, folder: Path, seconds: float) -> ShardFolder:
-    """Run ``di-invert`` for this time: SIGTERM, which a batch system sends too, lets it finish the shard at hand."""
+    """Run ``di-invert`` for this time. SIGTERM, which a batch system sends too, lets it finish the current shard."""
     config = InvertConfig(
         teacher=sizes.teacher,
         weights=str(folder / "teacher.safetensors"),
@@ -148,12 +153,20 @@ def make_images(run: Run, sizes: Sizes, folder: Path, seconds: float) -> ShardFo
         workers=1,
         device=str(run.device),
     )
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # for a signal that comes when all images are made
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    over = threading.Event()
+
+    def stop() -> None:
+        wait = seconds
+        while not over.wait(wait):  # again, in case the first signal comes before the stage handles it
+            os.kill(os.getpid(), signal.SIGTERM)
+            wait = AGAIN
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # before and after the stage handles it
+    (stopping := threading.Thread(target=stop)).start()
     with contextlib.suppress(StoppedError):
         invert.run(config)
-    timer.cancel()
+    over.set()
+    stopping.join()
     signal.signal(signal.SIGTERM, before)
     return ShardFolder.open(config.out)
 
@@ -176,7 +189,7 @@ def train_student(run: Run, sizes: Sizes, folder: Path) -> int:
     both = metrics.stat().st_mtime - (trial.out / "config.yaml").stat().st_mtime
     epoch = second + max(0.0, both - first - second) / 2  # with its checkpoint
     once = whole - 2 * epoch  # loading, compiling
-    epochs = max(1, int((run.left() - END - once) / epoch))
+    epochs = max(1, int(((1 - RESERVE) * (run.left() - END) - once) / epoch))
     run.write(student_timing={"seconds_an_epoch": round(epoch, 3), "seconds_once": round(once, 2), "epochs": epochs})
     distill.run(config("student", epochs))
     return epochs

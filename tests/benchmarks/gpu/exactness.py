@@ -108,7 +108,7 @@ def different_terms(run: Run) -> dict[str, dict[str, Any]]:
         x = x_NCHW.to(device).requires_grad_()
         loss, terms = objective(x, x, (torch.arange(count) % classifier.num_classes).to(device))
         (gradient,) = torch.autograd.grad(loss, x)
-        return {name: float(term) for name, term in terms.items()}, gradient.cpu()
+        return {name: float(term.detach()) for name, term in terms.items()}, gradient.cpu()
 
     cpu = evaluated(torch.device("cpu"), "float32")
     here = evaluated(run.device, "float32")

@@ -38,7 +38,7 @@ class Stretch:
 
 
 def measure(run: Run) -> None:
-    name, batch, steps = ("cifar_resnet20", 2, (1, 2)) if run.rehearse else ("resnet50", 84, (5, 25))
+    name, batch, steps = ("digits_cnn", 2, (1, 2)) if run.rehearse else ("resnet50", 84, (5, 25))
     teacher = load_model(name, weights="none", device=run.device)
     with_noise_statistics(teacher.network, torch.randn_like(teacher.preprocessing.blank(8, run.device)))
     stretches = [

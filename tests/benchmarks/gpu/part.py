@@ -137,7 +137,7 @@ def steady_seconds(work: Callable[[], object], device: torch.device, *, rounds: 
 
 
 def with_noise_statistics(network: nn.Module, x_NCHW: torch.Tensor) -> nn.Module:
-    """The network in eval mode, with BatchNorm statistics of this noise, so that random weights keep values in range."""
+    """The network in eval mode, with BatchNorm statistics of this noise: random weights then keep values in range."""
     with torch.no_grad():
         for layer in network.modules():
             if isinstance(layer, nn.BatchNorm2d):
