@@ -7,10 +7,16 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from gpu_day import PARTS, Day, Part, table
+
+from dreamdistill.pipelines.teachers.cifar10 import FAST, epochs_within, train
+from dreamdistill.shared.models.networks import NETWORKS
+from dreamdistill.shared.models.preprocessing import Preprocessing
 
 ROOT = Path(__file__).parents[1]
 DRIVER = ROOT / "tests/benchmarks/gpu_day.py"
@@ -146,6 +152,23 @@ def test_fetching_copies_the_tars_and_says_how_much_travels(tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "more than 64 MiB" in done.stderr
+
+
+def test_the_epochs_of_a_fast_teacher_follow_from_the_time() -> None:
+    torch.manual_seed(0)
+    known = NETWORKS["digits_cnn_small"]
+    network = known.build(num_classes=10, in_channels=1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    preprocessing = Preprocessing(mean=known.mean, std=known.std, image_size=known.image_size)
+    images = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8), torch.arange(64) % 10, preprocessing
+    recipe = replace(FAST, batch_size=16)
+    assert epochs_within(0.0, network, *images, recipe=recipe) == 1
+    assert epochs_within(30.0, network, *images, recipe=recipe) > 1
+    after = network.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    train(network, *images, recipe=replace(recipe, epochs=2))
+    assert not network.training
+    assert not torch.equal(network.state_dict()["linear.weight"], before["linear.weight"])
 
 
 def test_all_parts_are_rehearsed(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
     device = torch.device(arguments.device)
     torch.set_num_threads(arguments.threads)
     teacher = load_model(arguments.teacher, weights=arguments.weights, image_size=arguments.image_size, device=device)
+    teacher.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     changes = {"steps": (arguments.steps,), "alpha_compete": 0.0, "scales": (1.0,)}
     recipe = RECIPES["cifar10-deepinversion"].changed(changes)
     precision = "bfloat16" if device.type == "cuda" else "float32"

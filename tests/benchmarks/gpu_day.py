@@ -28,7 +28,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -70,12 +69,12 @@ def _part(name: str, needs: float, limit: float) -> Part:
 
 
 PARTS = (  # in order of worth; the times are estimates
-    _part("engine", 60, 150),
+    _part("engine", 60, 165),
     _part("cifar", 150, 400),
-    _part("images", 30, 100),
-    _part("training", 40, 100),
-    _part("prune", 25, 60),
-    _part("exactness", 20, 60),
+    _part("images", 30, 80),
+    _part("training", 40, 75),
+    _part("prune", 25, 45),
+    _part("exactness", 20, 45),
 )
 
 
@@ -89,6 +88,7 @@ class Day:
     data: Path | None = None
     started: float = field(default_factory=time.monotonic)
     results: dict[str, Any] = field(default_factory=dict)
+    stopping: bool = False
 
     def left(self) -> float:
         """Seconds that a part may use now."""
@@ -100,11 +100,9 @@ class Day:
         self.results = {"hardware": hardware(self.rehearse), "date": _today(), "versions": versions(self.data)}
         self.results |= {"minutes": round(self.seconds / 60, 2), "rehearsal": self.rehearse, "parts": {}}
         self.write()
-        with tempfile.TemporaryDirectory(prefix="gpu-day-", ignore_cleanup_errors=True) as temporary, stops_raise():
+        with tempfile.TemporaryDirectory(prefix="gpu-day-", ignore_cleanup_errors=True) as temporary, self._stops():
             for part in parts:
                 self.results["parts"][part.name] = found = self._run(part, Path(temporary))
-                if found["state"] == "stopped":
-                    self.seconds = 0.0  # all others are left out
                 self.write()
                 print(f"{part.name:12}{found['state']:14}{found['seconds']:6.0f} s", flush=True)
 
@@ -117,8 +115,9 @@ class Day:
 
     def _run(self, part: Part, temporary: Path) -> dict[str, Any]:
         seconds = min(part.limit, self.left())
-        if seconds < part.needs:
+        if self.stopping or seconds < part.needs:
             reason = f"it needs {part.needs:.0f} s, and {max(0.0, seconds):.0f} s are left"
+            reason = "stopped by a signal" if self.stopping else reason
             return {"state": "left out", "seconds": 0.0, "error": reason}
         started, result = time.monotonic(), temporary / f"{part.name}.json"
         command = [sys.executable, str(part.script), "--out", str(result), "--seconds", str(seconds * (1 - SLACK))]
@@ -129,7 +128,18 @@ class Day:
             file.write(f"\n=== {part.name}\n".encode())
             file.flush()
             begin = file.tell()
-            state = _wait(command, file.fileno(), seconds, environment(self.data, temporary, rehearse=self.rehearse))
+            process = subprocess.Popen(
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment(self.data, temporary, rehearse=self.rehearse),
+                cwd=ROOT,
+                start_new_session=True,  # and so a process group of its own
+            )
+            try:
+                state = self._wait(process, started + seconds)
+            finally:
+                _kill(process)
         found: dict[str, Any] = {"state": state, "seconds": round(time.monotonic() - started, 1)}
         with contextlib.suppress(OSError, ValueError):  # it may have written none
             found["result"] = json.loads(result.read_text())
@@ -138,37 +148,37 @@ class Day:
             found["error"] = "\n".join(lines[-LAST_LINES:])[-LAST_CHARACTERS:]
         return found
 
+    def _wait(self, process: subprocess.Popen[bytes], end: float) -> str:
+        """Wait for a part until this time. Returns its state."""
+        while (code := process.poll()) is None:
+            if self.stopping:
+                return "stopped"
+            if time.monotonic() >= end:
+                return "out of time"
+            time.sleep(0.05)
+        return "done" if code == 0 else "failed"
 
-def _wait(command: list[str], output: int, seconds: float, environ: dict[str, str]) -> str:
-    """Run a command in a process group of its own, for this time at most, and return the part's state."""
-    process = subprocess.Popen(
-        command, stdout=output, stderr=subprocess.STDOUT, env=environ, cwd=ROOT, start_new_session=True
-    )
-    try:
-        return "done" if process.wait(timeout=seconds) == 0 else "failed"
-    except subprocess.TimeoutExpired:
-        return "out of time"
-    except KeyboardInterrupt:
-        return "stopped"
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # also after a good end: its children may live on
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=END)  # a process that waits for a driver may not die at once
+    @contextlib.contextmanager
+    def _stops(self) -> Iterator[None]:
+        """Inside, Ctrl-C and SIGTERM end the part that runs, and leave out the others."""
+
+        def stop(number: int, frame: object) -> None:
+            self.stopping = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def stops_raise() -> Iterator[None]:
-    """Inside, SIGTERM is like Ctrl-C."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a part and its children, which may live on after it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=END)  # a process that waits for a driver may not end at once
 
 
 def environment(data: Path | None, temporary: Path, *, rehearse: bool) -> dict[str, str]:
@@ -176,6 +186,7 @@ def environment(data: Path | None, temporary: Path, *, rehearse: bool) -> dict[s
     paths = [str(ROOT), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     paths += [str(data / "packages")] if data is not None and (data / "packages").is_dir() else []
     ours = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "TMPDIR": str(temporary)}
+    ours["GPU_DAY_BEGAN"] = str(time.monotonic())  # importing torch is part of a part's time
     if rehearse:  # compiling is tested elsewhere, and takes a busy CPU minutes
         ours |= {"CUDA_VISIBLE_DEVICES": "", "TORCHDYNAMO_DISABLE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     return {name: value for name, value in os.environ.items() if not name.startswith("DI_")} | ours
@@ -187,7 +198,7 @@ def hardware(rehearse: bool) -> str:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         if not rehearse:
             return subprocess.run(query, capture_output=True, check=True, text=True, timeout=30).stdout.strip()
-    return f"CPU, {platform.machine()}, {os.cpu_count()} cores"
+    return f"CPU, {platform.machine()}, {os.cpu_count()} cores"  # each part's result names the device too
 
 
 def versions(data: Path | None) -> dict[str, str]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,8 +27,14 @@ from dreamdistill.invert.config import InvertConfig
 from dreamdistill.shared.core.files import write_text
 from dreamdistill.shared.models.cost import paired_seconds
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
 SYNC = "called a synchronizing CUDA operation"  # in torch's warning of a host sync
+
+
+def _began() -> float:
+    """When gpu_day.py started this part, or now; the clock is the machine's, not the process's."""
+    return float(os.environ.get("GPU_DAY_BEGAN", time.monotonic()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +52,7 @@ class Run:
     seconds: float
     rehearse: bool
     data: Path | None
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=_began)
     result: dict[str, Any] = field(default_factory=lambda: {"summary": []})
 
     @property
@@ -57,6 +65,8 @@ class Run:
 
     def write(self, *summary: str, **values: Any) -> None:
         """Add results, and write the file at once: a part that is killed keeps what it has."""
+        on_gpu = self.device.type == "cuda"
+        self.result.setdefault("device", torch.cuda.get_device_name() if on_gpu else "cpu")
         self.result.update(values)
         self.result["summary"] += summary
         write_text(self.out, json.dumps(self.result, indent=1) + "\n")
@@ -90,17 +100,23 @@ def noise_shards(folder: Path, *, teacher: str, images: int, device: torch.devic
     return folder
 
 
-@contextlib.contextmanager
-def no_host_syncs(device: torch.device) -> Iterator[None]:
-    """Inside, an operation that waits for the GPU raises RuntimeError."""
+def without_host_syncs(measure: Callable[[], T], device: torch.device) -> T:
+    """What ``measure`` returns. On a GPU, operations in it that wait for the GPU are errors.
+
+    If there is one, its place is printed, and the measurement is made again with waiting allowed.
+    """
     if device.type != "cuda":
-        yield
-        return
+        return measure()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        yield
+        return measure()
+    except RuntimeError as error:
+        if SYNC not in str(error):
+            raise
+        traceback.print_exc()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    return measure()
 
 
 @contextlib.contextmanager
@@ -125,14 +141,10 @@ def count_host_syncs(device: torch.device) -> Iterator[Counter[str]]:
 
 
 def steady_seconds(work: Callable[[], object], device: torch.device, *, rounds: int) -> float:
-    """Median seconds of one call after the first calls. An operation in it that waits for the GPU raises RuntimeError.
-
-    The first calls, which compile and capture graphs, may wait.
-    """
+    """Median seconds of one call :func:`without_host_syncs`. The first calls, which compile and capture, may wait."""
     for _ in range(3):
         work()
-    with no_host_syncs(device):
-        (seconds,) = paired_seconds([work], device=device, rounds=rounds)
+    (seconds,) = without_host_syncs(lambda: paired_seconds([work], device=device, rounds=rounds), device)
     return seconds
 
 

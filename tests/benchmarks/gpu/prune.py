@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from gpu.part import Run, no_host_syncs, noise_shards, run_part
+from gpu.part import Run, noise_shards, run_part, without_host_syncs
 from torch import Tensor, nn
 
 from dreamdistill.prune import stage
@@ -40,9 +40,8 @@ def measure(run: Run) -> None:
     latency: dict[str, dict[str, list[float]]] = {"eager_float32": {}}
     for count in (2,) if run.rehearse else BATCHES:
         x_NCHW = torch.randn_like(networks[0].preprocessing.blank(count, run.device))
-        with no_host_syncs(run.device):
-            found = paired_latency_ms([each.network for each in networks], x_NCHW, rounds=rounds)
-        latency["eager_float32"][f"batch {count}"] = [round(ms, 4) for ms in found]
+        found = eager_latency_ms([each.network for each in networks], x_NCHW, rounds)
+        latency["eager_float32"][f"batch {count}"] = found
         if run.device.type == "cuda":
             graphs = latency.setdefault("graph_bfloat16", {})
             graphs[f"batch {count}"] = graph_latency_ms([each.network for each in networks], x_NCHW, rounds)
@@ -53,10 +52,17 @@ def measure(run: Run) -> None:
         run.write(f"{shares}, {form}, {times}")
 
 
+def eager_latency_ms(networks: Sequence[nn.Module], x_NCHW: Tensor, rounds: int) -> list[float]:
+    """Median milliseconds of one forward pass of each network."""
+    found = without_host_syncs(lambda: paired_latency_ms(networks, x_NCHW, rounds=rounds), x_NCHW.device)
+    return [round(milliseconds, 4) for milliseconds in found]
+
+
 @torch.no_grad()
 def graph_latency_ms(networks: Sequence[nn.Module], x_NCHW: Tensor, rounds: int) -> list[float]:
     """Median milliseconds of one forward pass in bfloat16, each network captured as a CUDA graph."""
     calls: list[Callable[[], object]] = []
+    kept: list[object] = []  # a graph does not keep the weights that it reads
     x_NCHW = x_NCHW.bfloat16().contiguous(memory_format=torch.channels_last)
     for each in networks:
         network = copy.deepcopy(each).bfloat16().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -68,10 +74,12 @@ def graph_latency_ms(networks: Sequence[nn.Module], x_NCHW: Tensor, rounds: int)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            network(x_NCHW)
+            logits_NK = network(x_NCHW)
+        kept += [network, logits_NK]
         calls.append(graph.replay)
-    with no_host_syncs(x_NCHW.device):
-        return [round(1e3 * seconds, 4) for seconds in paired_seconds(calls, device=x_NCHW.device, rounds=rounds)]
+    device = x_NCHW.device
+    found = without_host_syncs(lambda: paired_seconds(calls, device=device, rounds=rounds), device)
+    return [round(1e3 * seconds, 4) for seconds in found]
 
 
 if __name__ == "__main__":
