@@ -1,17 +1,15 @@
-"""Workers that die or fail: retries, failures, and scripts without a main guard."""
+"""Workers that die or fail: retries and failures."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from helpers import PATIENCE, Di, Start, finish, makers, posix, tars
+from helpers import Di, Start, finish, posix, tars
 
 from dreamdistill.invert.engine import batch_seed
 from dreamdistill.shared.core.numerics import generator
@@ -116,37 +114,3 @@ def test_a_network_that_no_worker_survives(start: Start, tmp_path: Path, when: s
     assert code == 1, stderr
     assert "no kernel for this" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
-
-
-# Scripts
-
-
-SCRIPT = """
-from pathlib import Path
-from dreamdistill.invert.config import InvertConfig
-from dreamdistill.invert.stage import run
-
-print("begun")
-changes = {"steps": (3,)}
-config = InvertConfig(teacher="digits_cnn", changes=changes, images=16, shard_size=4, workers=2, out=Path("out"))
-print(run(config).shards)
-"""
-
-
-@pytest.mark.parametrize("way", ["file", "stdin"])
-def test_workers_of_a_script_without_a_main_guard(tmp_path: Path, way: str) -> None:
-    """The script runs once: worker processes do not import it again."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, "script.py" if way == "file" else "-"],
-        input=None if way == "file" else SCRIPT,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["begun", "4"]
-    assert "Traceback" not in done.stderr
-    assert sum(makers(tmp_path / "out").values()) == 4
