@@ -51,15 +51,14 @@ def make_loader(
     Raises:
         ConfigError: there is no loader ``kind``, or DALI is requested and not installed.
     """
+    common: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "device": device, "threads": threads}
     if in_memory or (in_memory is None and fits_in_memory(folder, device)):
-        source = _streaming(folder, kind, shuffle=False, place=ALONE, batch_size=batch_size, seed=seed, device=device)
+        source = _streaming(folder, kind, shuffle=False, place=ALONE, **common)
         return MemoryLoader(folder, source, batch_size=batch_size, shuffle=shuffle, seed=seed, place=place)
-    return _streaming(
-        folder, kind, shuffle=shuffle, place=place, batch_size=batch_size, seed=seed, device=device, threads=threads
-    )
+    return _streaming(folder, kind, shuffle=shuffle, place=place, **common)
 
 
-def _streaming(folder: ShardFolder, kind: str, *, threads: int = 2, **settings: Any) -> Loader:
+def _streaming(folder: ShardFolder, kind: str, *, threads: int, **settings: Any) -> Loader:
     """A loader that decodes every sample in every epoch."""
     if resolve_loader(kind) == "webdataset":
         return WebDatasetLoader(folder, **settings)
