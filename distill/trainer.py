@@ -29,6 +29,7 @@ from .muon import Muon
 from .recipe import Training
 from .views import View
 
+SAVING = 1 / 20  # largest share of the run's time that its checkpoints take; a resumed run repeats as little
 ADAM_LR, ADAM_BETA2 = 0.2, 0.99  # for biases and BatchNorms; the first is a share of the matrices' learning rate
 
 
@@ -55,7 +56,8 @@ def train(
             generators, which are seeded at the start of each epoch.
         training: epochs, warm-up, learning rate and momentum.
         example_NCHW: any network input.
-        folder: gets ``checkpoint.pt`` and ``metrics.jsonl`` at the end of each epoch, from the group's first process.
+        folder: gets ``checkpoint.pt`` and ``metrics.jsonl`` from the group's first process, at the end of the first
+            epoch, of the last, and of as many in between as :data:`SAVING` allows.
         title: for the progress bar.
         group: the processes that train this student together.
 
@@ -80,6 +82,7 @@ def train(
     forward = group.parallel(network, example_NCHW.to(next(student.parameters())))
     step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
     done = len(history)
+    next_save = 0.0
     with ProgressBar(title, total=epochs, unit="epochs", done=done) if group.is_first else nullcontext() as bar:
         for epoch in range(done, epochs):
             started = time.monotonic()
@@ -88,7 +91,11 @@ def train(
             loss = _one_epoch(step, loader, schedulers, group)
             history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(time.monotonic() - started, 3)})
             if bar is not None:
-                _save(folder, parts, history)
+                saving = time.monotonic()
+                if saving >= next_save or epoch + 1 == epochs:
+                    _save(folder, parts, history)
+                    now = time.monotonic()
+                    next_save = now + (now - saving) / SAVING
                 bar.update(epoch + 1, loss=loss, lr=optimizers[0].param_groups[0]["lr"])
     student.eval()
 

@@ -6,13 +6,16 @@ the same values as a single process would. Without a ``generator``, torch's defa
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.launch import Rows
 
-ASPECT = (3 / 4, 4 / 3)  # range of a resized crop's aspect ratio, as in torchvision's RandomResizedCrop
+# The aspect ratio of a resized crop lies between 3:4 and 4:3, as in torchvision's RandomResizedCrop.
+LOG_ASPECT = math.log(4 / 3)
 
 Draw = torch.Generator | None
 
@@ -46,8 +49,7 @@ def random_resized_crop(x_NCHW: Tensor, rows: Rows, min_area: float, *, generato
     """
     draw = rows.take(torch.rand(4, rows.total, generator=generator, device=x_NCHW.device).T).T
     area = min_area + (1 - min_area) * draw[0]
-    low, high = (torch.tensor(a, device=x_NCHW.device).log() for a in ASPECT)
-    aspect = (low + (high - low) * draw[1]).exp()
+    aspect = (LOG_ASPECT * (2 * draw[1] - 1)).exp()
     width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
     left, top = (1 - width) * (2 * draw[2] - 1), (1 - height) * (2 * draw[3] - 1)  # centres, in [-1, 1]
     zero = torch.zeros_like(width)

@@ -64,7 +64,9 @@ class Preprocessing:
         return torch.zeros(count, self.channels, self.image_size, self.image_size, device=device)
 
     def _columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        return (
-            torch.tensor(self.mean, device=device)[:, None, None],
-            torch.tensor(self.std, device=device)[:, None, None],
-        )
+        return _column(self.mean, device), _column(self.std, device)
+
+
+def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """One value for each channel, float32 (C, 1, 1). Made on the device: a copy from the host would wait for it."""
+    return torch.stack([torch.full((1, 1), value, device=device) for value in values])
