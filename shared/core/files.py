@@ -1,4 +1,4 @@
-"""Atomic writes: a file is either complete or absent."""
+"""Reading with a limit, and atomic writes: a file is either complete or absent."""
 
 from __future__ import annotations
 
@@ -12,6 +12,25 @@ from typing import IO
 
 _TEMPORARY = ".tmp"
 _STALE_AFTER = 24 * 3600.0  # seconds; no file takes a day to write
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """Read a regular file. A pipe would be waited for without end, and a device read without end.
+
+    Args:
+        limit: largest size, in bytes.
+
+    Raises:
+        OSError: it cannot be read; FileNotFoundError where there is nothing.
+        ValueError: it is no regular file, or larger.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"it is larger than {limit} bytes")
+    return data
 
 
 @contextlib.contextmanager

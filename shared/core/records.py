@@ -1,19 +1,94 @@
-"""Typed records from JSON: frozen dataclasses whose fields' types are checked as they are read.
+"""Typed records in JSON files: frozen dataclasses, read back with a checksum, and with every type and range checked.
 
-What stands in a manifest, a commit record or a saved model is read through :func:`from_json`, so that a damaged or
-foreign file is noticed where it is opened, and not where a value is used. Writing is ``dataclasses.asdict`` and
-``json``; tuples become lists.
+What stands in a manifest, a commit record, a saved model or a score is written by :func:`write_record_file` and read by
+:func:`read_record_file`, so that a damaged or foreign file is noticed where it is opened, and not where a value is
+used. A record checks the ranges of its own values in ``__post_init__``, by raising ``ValueError``.
+
+The second line of a file holds the sha256 of all lines after it (``tail -n +3 FILE | sha256sum``). It finds damage. It
+is no signature: whoever can write the file can write a checksum that fits.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import math
+import re
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar, Union
 
+from .files import read_limited, write_bytes
+
 T = TypeVar("T")
+
+LARGEST = 64 * 2**20  # bytes of a file of records; the largest manifest known is 1 MB
+DEEPEST = 32  # levels of lists and mappings in one another
+_HEAD = re.compile(rb'\{\n "checksum": "([0-9a-f]{64})",\n')
+
+
+class OtherSchemaError(ValueError):
+    """The file is of another version of its format.
+
+    Attributes:
+        found: its schema; None if it names none.
+    """
+
+    def __init__(self, found: Any) -> None:
+        super().__init__(f"schema {found!r:.20}")
+        self.found = found
+
+
+def write_record_file(path: Path, record: Any, *, schema: int) -> None:
+    """Write a record, a dataclass, atomically. A file that holds the same bytes already is left alone.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    body = json.dumps({"schema": schema, **dataclasses.asdict(record)}, indent=1).removeprefix("{\n").encode() + b"\n"
+    data = b'{\n "checksum": "%s",\n' % hashlib.sha256(body).hexdigest().encode() + body
+    if not path.is_file() or path.read_bytes() != data:  # a thousand other processes may read it meanwhile
+        write_bytes(path, data)
+
+
+def read_record_file(path: Path, cls: type[T], *, schema: int) -> T:
+    """Read the record that :func:`write_record_file` wrote.
+
+    Args:
+        cls: the dataclass of the record (:func:`from_json`).
+
+    Raises:
+        OSError: the file cannot be read; FileNotFoundError where there is none.
+        OtherSchemaError: it is of another version.
+        ValueError: it is damaged, or no such record.
+    """
+    data = read_limited(path, LARGEST)
+    value = parse_json(data)
+    found = value.pop("schema", None) if isinstance(value, dict) else None
+    if type(found) is int and found != schema:
+        raise OtherSchemaError(found)
+    head = _HEAD.match(data)
+    if found is None or head is None or hashlib.sha256(data[head.end() :]).hexdigest().encode() != head[1]:
+        raise ValueError("the checksum does not fit")
+    del value["checksum"]
+    return from_json(cls, value)
+
+
+def parse_json(data: bytes) -> Any:
+    """Strict JSON: UTF-8, no key twice in a mapping, finite numbers, at most :data:`DEEPEST` levels.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        value = json.loads(data.decode(), object_pairs_hook=_mapping, parse_float=_finite, parse_constant=_finite)
+    except RecursionError as error:
+        raise ValueError("too many levels") from error
+    _check_depth(value, DEEPEST)
+    return value
 
 
 def from_json(cls: type[T], value: Any) -> T:
@@ -29,6 +104,26 @@ def from_json(cls: type[T], value: Any) -> T:
         ValueError: the value is not such a record; the message names the first wrong field.
     """
     return _read(cls, value, cls.__name__)
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a number of a record that lies outside its range; for ``__post_init__``.
+
+    Raises:
+        ValueError: it does, or is no finite number.
+    """
+    if not low <= value <= high:
+        raise ValueError(f"{name} must lie in {low}..{high}, not {value}")
+
+
+def check_sha256(name: str, value: str) -> None:
+    """Refuse a text that is no sha256 in hexadecimal; for ``__post_init__``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError(f"{name} is no sha256: {value!r:.80}")
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
@@ -47,7 +142,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return [_read(arguments[0], item, where) for item in _expect(value, list, where)]
     if origin in (dict, Mapping):
         return {_expect(k, str, where): _read(arguments[1], v, where) for k, v in _expect(value, dict, where).items()}
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     return _expect(value, kind, where)
 
@@ -57,7 +152,7 @@ def _read_record(kind: Any, value: Any, where: str) -> Any:
     hints = typing.get_type_hints(kind)
     fields = {item.name: item for item in dataclasses.fields(kind)}
     if unknown := content.keys() - fields.keys():
-        raise ValueError(f"{where} has an unknown field {min(unknown)!r}")
+        raise ValueError(f"{where} has an unknown field {min(unknown)!r:.60}")
     for name, item in fields.items():
         if name not in content and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
             raise ValueError(f"{where} lacks {name!r}")
@@ -69,3 +164,25 @@ def _expect(value: Any, kind: type, where: str) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{where} is no {kind.__name__}: {value!r:.60}")
     return value
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in a mapping")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.20} is no finite number")
+    return number
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if isinstance(value, dict | list):
+        if left == 0:
+            raise ValueError("too many levels")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_depth(item, left - 1)
