@@ -24,6 +24,9 @@ class DistillConfig(StageConfig):
     eval: str | None = setting(
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
     )
+    verify: bool = setting(
+        True, help="check every byte of the shards first, those that were checked before excepted", advanced=True
+    )
     teacher: str | None = setting(None, help="the teacher, if it has moved since the shards were made")
     weights: str | None = setting(None, help="the teacher's weights, if they have moved since")
     changes: Mapping[str, Any] = changes_to(Training, preset=STUDENT)

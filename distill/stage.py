@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..shared.cli.checking import check_shards
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.launch import Place, Rows
 from ..shared.data.accuracy import top1
@@ -165,6 +166,8 @@ def _train(
     loader: str,
     group: Group,
 ) -> None:
+    # The others wait here: a damaged folder must not reach their readers.
+    group.from_first(check_shards(shards, verify=config.verify) if group.is_first else None)
     training, preprocessing = config.training, Preprocessing.of(shards.manifest.teacher)
     example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
     criterion = Distillation.of(

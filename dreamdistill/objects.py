@@ -125,10 +125,13 @@ class ShardFolder(folder.ShardFolder):
         seed: int = 0,
         device: str | torch.device = "cpu",
         loader: str = "auto",
+        verify: bool = True,
     ) -> TrainingBatches:
         """Batches for a custom training loop: ``for images, logits, targets in shards.batches(): ...``
 
         Each iteration is one pass, in another order. Images are float32 (N, C, H, W), normalised by the teacher's mean
-        and std; logits float32 (N, K); targets int64 (N,).
+        and std; logits float32 (N, K); targets int64 (N,). ``verify`` checks every byte of the shards first, once.
         """
-        return training_batches(self, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device, loader=loader)
+        return training_batches(
+            self, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device, loader=loader, verify=verify
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from ..shared.data.images import decode_image, encode_image
 from ..shared.models.classifier import Classifier, reload_model
+from ..shared.shards.contract import Sample
 from ..shared.shards.manifest import ShardPlan
 from ..shared.shards.records import CommitRecord
-from ..shared.shards.writer import Sample, write_shard
+from ..shared.shards.writer import write_shard
 from .engine import BatchProgress, DivergedError, Engine, Synthesis, batch_seed
 from .execution import Log
 from .job import Job, ShardProgress, worker_name
@@ -99,11 +101,9 @@ class ShardMaker:
         encoded = [encode_image(image, self.job.round.format) for image in images.pixels_NCHW]
         logits_NK = self._label(encoded)
 
-        def commit(count: int, size: int, sha256: str) -> CommitRecord:
+        def commit(**files: Any) -> CommitRecord:
             return CommitRecord(
-                count=count,
-                bytes=size,
-                sha256=sha256,
+                **files,
                 seed=images.seed,
                 seconds=round(images.seconds + time.monotonic() - started, 3),
                 worker=worker_name(),
@@ -115,7 +115,7 @@ class ShardMaker:
             Sample(image=image, logits=logits_K.numpy(), target=int(target))
             for image, logits_K, target in zip(encoded, logits_NK, images.targets_N, strict=True)
         )
-        return write_shard(self.job.folder, images.plan, samples, format=self.job.round.format, commit=commit)
+        return write_shard(self.job.folder, images.plan, samples, commit=commit)
 
     def _synthesize(self, plan: ShardPlan, batch: int, progress: BatchProgress) -> tuple[Synthesis, int]:
         """A whole batch and its seed.

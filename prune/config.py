@@ -24,6 +24,9 @@ class PruneConfig(StageConfig):
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
     )
     latency_batch: int = setting(1, help="images in a forward pass when latency is measured", min=1)
+    verify: bool = setting(
+        True, help="check every byte of the shards first, those that were checked before excepted", advanced=True
+    )
     teacher: str | None = setting(None, help="the teacher, if it has moved since the shards were made")
     weights: str | None = setting(None, help="the teacher's weights, if they have moved since")
     iterations: int = setting(

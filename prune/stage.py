@@ -16,6 +16,7 @@ from ..distill.criterion import Distillation
 from ..distill.distributed import share_processors
 from ..distill.networks import given_teacher
 from ..distill.trainer import train
+from ..shared.cli.checking import check_shards
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.errors import DreamError
@@ -144,6 +145,7 @@ def _prune_and_repair(
     config: PruneConfig, shards: ShardFolder, teacher: Classifier, folder: ResultFolder, device: torch.device
 ) -> float:
     """Prune, repair and save. Returns the seconds of scoring and surgery."""
+    check_shards(shards, verify=config.verify)
     started = time.monotonic()
     # Pruning takes little time next to the repair, and gives the same result each time. A run that was killed prunes
     # again, and goes on from the checkpoint of the repair.

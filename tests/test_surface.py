@@ -28,9 +28,9 @@ OPTIONS = {
     " --alpha-feature --alpha-compete --alpha-similar --first-bn --compete-temperature --jitter --flip --clip --images"
     " --shard-size --classes --class-names --format --compete-with --append --compile --precision --workers --threads"
     " --engine --address --rank --world --grace",
-    "distill.cli": f"{ALL} {TRAINING} --shards --rounds --student --init --teacher --weights --eval",
+    "distill.cli": f"{ALL} {TRAINING} --shards --rounds --student --init --teacher --weights --eval --verify",
     "prune.cli": f"{ALL} {TRAINING} --shards --ratio --iterations --score-images --teacher --weights --latency-batch"
-    " --eval",
+    " --eval --verify",
     "pipelines.run": "--out --seed --device --overwrite --dry-run --json --debug --version",
 }
 # What --help shows, beside the general options: what most people need.

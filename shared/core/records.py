@@ -11,6 +11,7 @@ is no signature: whoever can write the file can write a checksum that fits.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -67,12 +68,15 @@ def read_record_file(path: Path, cls: type[T], *, schema: int) -> T:
     """
     data = read_limited(path, LARGEST)
     value = parse_json(data)
-    found = value.pop("schema", None) if isinstance(value, dict) else None
-    if type(found) is int and found != schema:
-        raise OtherSchemaError(found)
-    head = _HEAD.match(data)
-    if found is None or head is None or hashlib.sha256(data[head.end() :]).hexdigest().encode() != head[1]:
+    if not isinstance(value, dict):
+        raise ValueError("it holds no record")
+    found, head = value.pop("schema", None), _HEAD.match(data)
+    if head is not None and hashlib.sha256(data[head.end() :]).hexdigest().encode() != head[1]:
         raise ValueError("the checksum does not fit")
+    if found != schema or type(found) is not int:
+        raise OtherSchemaError(found)
+    if head is None:
+        raise ValueError("there is no checksum")
     del value["checksum"]
     return from_json(cls, value)
 
@@ -148,15 +152,23 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 
 def _read_record(kind: Any, value: Any, where: str) -> Any:
-    content = _expect(value, dict, where)
-    hints = typing.get_type_hints(kind)
-    fields = {item.name: item for item in dataclasses.fields(kind)}
+    content, fields = _expect(value, dict, where), _fields(kind)
     if unknown := content.keys() - fields.keys():
         raise ValueError(f"{where} has an unknown field {min(unknown)!r:.60}")
-    for name, item in fields.items():
-        if name not in content and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+    for name, (_, is_required) in fields.items():
+        if is_required and name not in content:
             raise ValueError(f"{where} lacks {name!r}")
-    return kind(**{name: _read(hints[name], item, f"{where}.{name}") for name, item in content.items()})
+    return kind(**{name: _read(fields[name][0], item, f"{where}.{name}") for name, item in content.items()})
+
+
+@functools.cache
+def _fields(kind: type) -> dict[str, tuple[Any, bool]]:
+    """Name -> type of a record's field, and whether it must be there. Cached, since the types stand there as text."""
+    hints, missing = typing.get_type_hints(kind), dataclasses.MISSING
+    return {
+        item.name: (hints[item.name], item.default is missing and item.default_factory is missing)
+        for item in dataclasses.fields(kind)
+    }
 
 
 def _expect(value: Any, kind: type, where: str) -> Any:

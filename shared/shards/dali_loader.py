@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.errors import DreamError, one_line
 from ..core.launch import Place, Rows
 from .batches import SHUFFLE_BUFFER, Batch
-from .folder import ShardFolder
+from .contract import check_labels
+from .folder import ShardFolder, again
+from .verification import shard_problem
 
 
 class DaliLoader:
@@ -45,15 +48,40 @@ class DaliLoader:
         return self.folder.num_batches(self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for outputs in self.iterator:
+        teacher = self.folder.manifest.teacher
+        for outputs in self._outputs():
             out = outputs[0]
-            rows = Rows.of(len(out["target"]), self.place)
+            logits_NK, targets_N = out["logits"], out["target"].reshape(-1)
+            try:
+                check_labels(logits_NK.numpy(), targets_N.numpy(), teacher)
+            except ValueError as error:
+                raise self._error(error) from error
+            rows = Rows.of(len(targets_N), self.place)
             yield Batch(
                 rows.take(out["image"]).to(self.device),
-                rows.take(out["logits"]).to(self.device).float(),
-                rows.take(out["target"]).reshape(-1).to(self.device),
+                rows.take(logits_NK).to(self.device).float(),
+                rows.take(targets_N).to(self.device),
                 rows,
             )
+
+    def _outputs(self) -> Iterator[Any]:
+        iterator = iter(self.iterator)
+        while True:
+            try:
+                yield next(iterator)
+            except StopIteration:
+                return
+            except RuntimeError as error:  # DALI has no other kind
+                raise self._error(error) from error
+
+    def _error(self, error: Exception) -> DreamError:
+        """The error for a folder that DALI cannot read. DALI does not say which sample it is about."""
+        for plan in self.folder.plans():
+            if problem := shard_problem(self.folder, plan):
+                return DreamError(f"{problem}; {again(self.folder.path, plan.number)}")
+        return DreamError(
+            f"{self.folder.path}: DALI cannot read the shards: {one_line(error)}; try --loader webdataset"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"dali": self.iterator.checkpoints(), "selective": self.selective}

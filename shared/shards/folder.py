@@ -10,19 +10,15 @@ score.json      the score of the images, if it was measured (see :mod:`.quality`
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from ..core.config import fingerprint
-from ..core.errors import ConfigError, DreamError
-from .manifest import Manifest, load_manifest
+from ..core.errors import ConfigError, DreamError, one_line
+from .contract import Sample, TarReader
+from .manifest import Manifest, ShardPlan, load_manifest
 from .records import COMMIT, CommitRecord, read_records, shard_path
-from .writer import Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +54,7 @@ class ShardFolder:
             raise ConfigError(f"{path} has no complete shard yet: run the same di-invert again to go on")
         for number, record in records.items():
             if problem := size_problem(path, number, record):
-                record_path = shard_path(path, number, COMMIT)
-                raise DreamError(f"{problem}; delete {record_path} and run di-invert again to make the shard again")
+                raise DreamError(f"{problem}; {again(path, number)}")
         return cls(path=path, manifest=manifest, records=records)
 
     @property
@@ -87,26 +82,36 @@ class ShardFolder:
         """Number of images in all shards of all rounds, complete or not."""
         return sum(plan.count for plan in self.manifest.shards())
 
+    def plans(self) -> Iterator[ShardPlan]:
+        """The complete shards, in the folder's order."""
+        return (plan for plan in self.manifest.shards() if plan.number in self.records)
+
     def files(self, suffix: str) -> list[str]:
         """Paths of the complete shards' ``tar`` or ``idx`` files, in the folder's order."""
         return [str(shard_path(self.path, number, suffix)) for number in self.records]
 
-    def samples(self, number: int) -> Iterator[Sample]:
-        """The samples of one shard as stored, in their order."""
-        with tarfile.open(shard_path(self.path, number, "tar")) as tar:
-            members = iter(tar)
-            for image, logits, target, _text in zip(members, members, members, members, strict=True):
-                yield Sample(
-                    image=_read(tar, image),
-                    logits=np.load(io.BytesIO(_read(tar, logits))),
-                    target=int(np.load(io.BytesIO(_read(tar, target)))),
-                )
+    def samples(self) -> Iterator[Sample]:
+        """All samples as stored, in the folder's order.
+
+        Raises:
+            DreamError: a tar is damaged; the message names the sample.
+        """
+        for plan in self.plans():
+            try:
+                data = memoryview(shard_path(self.path, plan.number, "tar").read_bytes())
+                yield from TarReader(data, plan, self.manifest.teacher).samples()
+            except (OSError, ValueError) as error:
+                raise damaged(self, plan.number, one_line(error)) from error
 
 
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    assert file is not None
-    return file.read()
+def damaged(folder: ShardFolder, number: int, problem: str) -> DreamError:
+    """The error for a shard that cannot be read."""
+    return DreamError(f"{shard_path(folder.path, number, 'tar')}: {problem}; {again(folder.path, number)}")
+
+
+def again(folder: Path, number: int) -> str:
+    """What to do about a damaged shard."""
+    return f"delete {shard_path(folder, number, COMMIT)} and run di-invert again to make the shard again"
 
 
 def size_problem(folder: Path, number: int, record: CommitRecord) -> str | None:

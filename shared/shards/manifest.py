@@ -6,29 +6,38 @@ round, their image counts and the keys of their samples follow from the round al
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.config import fingerprint
-from ..core.errors import ConfigError, DreamError
-from ..core.files import write_text
-from ..core.records import from_json
+from ..core.errors import ConfigError, DreamError, one_line
+from ..core.records import OtherSchemaError, check_range, check_sha256, read_record_file, write_record_file
 from ..models.identity import ClassifierRecord
 
 MANIFEST = "manifest.json"
-SCHEMA = 3
+SCHEMA = 4
+FORMATS = ("png", "jpg")
+MAX_IMAGES, MAX_SHARDS = 10**9, 10**6  # of a folder; more are taken for damage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardPlan:
-    """One shard to make: its number, the global index of its first image, and how many images it holds."""
+    """One shard to make.
+
+    Attributes:
+        first_image: global index of its first image.
+        count: how many images it holds.
+        round: fingerprint of its round.
+        format: of its images.
+    """
 
     number: int
     first_image: int
     count: int
+    round: str
+    format: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,10 @@ class Execution:
 
     compile: bool
     precision: str
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"there is no precision {self.precision!r:.40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +84,19 @@ class Round:
     batch: int
     execution: Execution | None
 
+    def __post_init__(self) -> None:
+        check_range("images", self.images, 1, MAX_IMAGES)
+        check_range("shard_size", self.shard_size, 1, MAX_IMAGES)
+        check_range("batch", self.batch, 1, MAX_IMAGES)
+        check_range("shards", self.num_shards, 1, MAX_SHARDS)
+        check_sha256("fingerprint", self.fingerprint)
+        if self.student is not None:
+            check_sha256("student", self.student)
+        if self.format not in FORMATS:
+            raise ValueError(f"there is no format {self.format!r:.40}")
+        if not isinstance(self.recipe.get("name"), str):
+            raise ValueError("the recipe has no name")
+
     @property
     def num_shards(self) -> int:
         return -(-self.images // self.shard_size)
@@ -82,7 +108,23 @@ class Round:
                 number=self.first_shard + index,
                 first_image=self.first_image + start,
                 count=min(self.shard_size, self.images - start),
+                round=self.fingerprint,
+                format=self.format,
             )
+
+    def expected_fingerprint(self, teacher: ClassifierRecord) -> str:
+        """What the fingerprint must be, from the other values."""
+        return fingerprint(
+            {
+                "teacher": teacher.identity(),
+                "recipe": self.recipe,
+                "images": self.images,
+                "shard_size": self.shard_size,
+                "format": self.format,
+                "student": self.student,
+                "batch": self.batch,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +133,15 @@ class Manifest:
 
     teacher: ClassifierRecord
     rounds: tuple[Round, ...]
+
+    def __post_init__(self) -> None:
+        shards = images = 0
+        for number, item in enumerate(self.rounds):
+            if (item.first_shard, item.first_image) != (shards, images):
+                raise ValueError(f"round {number} does not begin where the one before it ends")
+            shards, images = shards + item.num_shards, images + item.images
+        check_range("shards", shards, 0, MAX_SHARDS)
+        check_range("images", images, 0, MAX_IMAGES)
 
     def shards(self) -> Iterator[ShardPlan]:
         """Every shard of every round, in the folder's order."""
@@ -107,29 +158,30 @@ class Manifest:
         student: str | None,
         batch: int,
     ) -> Round:
-        """The round that would follow, with its place in the folder; rounds do not overlap."""
+        """The round that would follow, with its place in the folder; rounds do not overlap.
+
+        Raises:
+            ConfigError: there would be more shards or images than a folder may have.
+        """
         last = self.rounds[-1] if self.rounds else None
-        identity = {
-            "teacher": self.teacher.identity(),
-            "recipe": recipe,
-            "images": images,
-            "shard_size": shard_size,
-            "format": format,
-            "student": student,
-            "batch": batch,
-        }
-        return Round(
-            recipe=recipe,
-            fingerprint=fingerprint(identity),
-            first_shard=last.first_shard + last.num_shards if last else 0,
-            first_image=last.first_image + last.images if last else 0,
-            images=images,
-            shard_size=shard_size,
-            format=format,
-            student=student,
-            batch=batch,
-            execution=None,
-        )
+        try:
+            added = Round(
+                recipe=recipe,
+                fingerprint="0" * 64,
+                first_shard=last.first_shard + last.num_shards if last else 0,
+                first_image=last.first_image + last.images if last else 0,
+                images=images,
+                shard_size=shard_size,
+                format=format,
+                student=student,
+                batch=batch,
+                execution=None,
+            )
+            added = replace(added, fingerprint=added.expected_fingerprint(self.teacher))
+            self.with_round(added)
+        except ValueError as error:
+            raise ConfigError(f"too many for one folder: {error}; use a larger --shard-size, or two folders") from error
+        return added
 
     def with_round(self, added: Round) -> Manifest:
         return replace(self, rounds=(*self.rounds, added))
@@ -139,11 +191,7 @@ class Manifest:
         return replace(self, rounds=(*self.rounds[:number], changed, *self.rounds[number + 1 :]))
 
     def save(self, folder: Path) -> None:
-        record = {"schema": SCHEMA, **asdict(self)}
-        text = json.dumps(record, indent=1) + "\n"
-        path = folder / MANIFEST
-        if not path.exists() or path.read_text() != text:  # a thousand other processes may read it meanwhile
-            write_text(path, text)
+        write_record_file(folder / MANIFEST, self, schema=SCHEMA)
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -154,19 +202,17 @@ def load_manifest(folder: Path) -> Manifest:
         DreamError: the manifest is damaged.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        what = "is empty or no shard folder" if folder.is_dir() else "does not exist"
-        raise ConfigError(f"{folder} {what}: make shards with di-invert --teacher NAME --out {folder}")
     try:
-        record = json.loads(path.read_text())
-        schema = record.pop("schema") if isinstance(record, dict) else None
-        if schema != SCHEMA:
-            raise ConfigError(
-                f"{folder} was written by another version (schema {schema}, not {SCHEMA}):"
-                " make the shards again in another folder, or with --overwrite"
-            )
-        return from_json(Manifest, record)
-    except ConfigError:
-        raise
-    except (ValueError, KeyError) as error:
-        raise DreamError(f"{path} is damaged; make the shards again with --overwrite") from error
+        return read_record_file(path, Manifest, schema=SCHEMA)
+    except FileNotFoundError as error:
+        what = "is empty or no shard folder" if folder.is_dir() else "does not exist"
+        raise ConfigError(f"{folder} {what}: make shards with di-invert --teacher NAME --out {folder}") from error
+    except NotADirectoryError as error:
+        raise ConfigError(f"{folder} is a file; pass the folder of the shards") from error
+    except OtherSchemaError as error:
+        raise ConfigError(
+            f"{folder} was written by another version (schema {error.found}, not {SCHEMA}):"
+            " make the shards again in another folder, or with --overwrite"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DreamError(f"{path} is damaged ({one_line(error)}); make the shards again with --overwrite") from error

@@ -7,7 +7,6 @@ can be monitored from any machine that can read the folder.
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..core.errors import ConfigError
-from .manifest import MANIFEST, Manifest, load_manifest
-from .records import COMMIT, FAILED, PARTS, ShardFailure, read_failures, read_record, shard_path
+from .manifest import MANIFEST, Manifest, ShardPlan, load_manifest
+from .records import COMMIT, FAILED, PARTS, ShardFailure, listed, read_failures, read_record, shard_path
 
 RECENT = 5  # a worker's rate is the mean over its last RECENT shards
 LATE = 3  # a worker counts as stopped when its last shard is older than LATE times its longest shard took
@@ -111,7 +110,7 @@ class RunMonitor:
         self._clock = clock
         self._stamp: tuple[int, ...] = ()  # identifies the version of manifest.json that was read
         self._manifest: Manifest | None = None
-        self._planned: frozenset[int] = frozenset()
+        self._planned: dict[int, ShardPlan] = {}
         self._commits: dict[int, _Commit] = {}
         self._failed: dict[int, int] = {}  # number -> inode of the failure records that were read
         self._failures: dict[int, ShardFailure] = {}
@@ -125,15 +124,15 @@ class RunMonitor:
         """
         try:
             manifest = self._read_manifest()
-            listed = _listing(self.folder) if manifest else {}
+            found = listed(self.folder) if manifest else {}
         except FileNotFoundError:
             return RunStatus(state="no_folder")
         except NotADirectoryError as error:
             raise ConfigError(f"{self.folder} is a file; pass the folder of the shards") from error
         if manifest is None:
             return RunStatus(state="no_manifest" if self.folder.is_dir() else "no_folder")
-        self._read_commits(listed)
-        self._read_failures(listed[FAILED])
+        self._read_commits(found)
+        self._read_failures(found[FAILED])
         return self._summary(manifest)
 
     def _read_manifest(self) -> Manifest | None:
@@ -146,7 +145,7 @@ class RunMonitor:
                 if manifest != self._manifest:
                     self._commits.clear()
                     self._failed.clear()
-                    self._planned = frozenset(plan.number for plan in manifest.shards())
+                    self._planned = {plan.number: plan for plan in manifest.shards()}
                 self._stamp, self._manifest = stamp, manifest
         except FileNotFoundError:
             return None
@@ -156,14 +155,14 @@ class RunMonitor:
             return None  # it was deleted a moment ago
         return self._manifest
 
-    def _read_commits(self, listed: Mapping[str, Mapping[int, int]]) -> None:
-        complete = self._planned.intersection(*(listed[suffix] for suffix in PARTS))
+    def _read_commits(self, found: Mapping[str, Mapping[int, int]]) -> None:
+        complete = self._planned.keys() & set.intersection(*(set(found[suffix]) for suffix in PARTS))
         for number in self._commits.keys() - complete:
             del self._commits[number]
         for number in sorted(complete):
             # A record that was replaced is another file. Its inode comes with the listing, while its time would need a
             # request to the file server for each record.
-            inode = listed[COMMIT][number]
+            inode = found[COMMIT][number]
             known = self._commits.get(number)
             if known is None or known.inode != inode:
                 commit = self._read_commit(number, inode)
@@ -174,7 +173,7 @@ class RunMonitor:
         """A commit record, or None if it was deleted meanwhile."""
         try:
             modified = shard_path(self.folder, number, COMMIT).stat().st_mtime
-            record = read_record(self.folder, number)
+            record = read_record(self.folder, self._planned[number])
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ESTALE):  # the error of NFS for a file that was replaced
                 raise
@@ -186,9 +185,7 @@ class RunMonitor:
     def _read_failures(self, listed: Mapping[int, int]) -> None:
         failed = {n: inode for n, inode in listed.items() if n in self._planned and n not in self._commits}
         if failed != self._failed:
-            assert self._manifest is not None
-            plans = [plan for plan in self._manifest.shards() if plan.number in failed]
-            self._failures = read_failures(self.folder, plans) if failed else {}
+            self._failures = read_failures(self.folder, [self._planned[number] for number in failed])
             self._failed = failed
 
     def _summary(self, manifest: Manifest) -> RunStatus:
@@ -217,17 +214,6 @@ class RunMonitor:
             workers=tuple(sorted(workers, key=_running_first)),
             failures=dict(self._failures),
         )
-
-
-def _listing(folder: Path) -> dict[str, dict[int, int]]:
-    """Suffix of a shard's file -> shard number -> inode of that file."""
-    found: dict[str, dict[int, int]] = {suffix: {} for suffix in (*PARTS, FAILED)}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            stem, _, suffix = entry.name.partition(".")
-            if suffix in found and len(stem) >= 6 and stem.isdecimal():
-                found[suffix][int(stem)] = entry.inode()
-    return found
 
 
 def _worker_status(worker: str, commits: list[_Commit], now: float, *, done: bool) -> WorkerStatus:

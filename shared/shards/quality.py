@@ -5,56 +5,23 @@ No stage uses the score to make images.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from ..core.device import pick_device
 from ..core.errors import ConfigError
-from ..core.files import write_text
-from ..core.records import from_json
 from ..data.accuracy import check_labels
 from ..data.labelled import LabelledSet, labelled_batches, open_labelled
 from ..models.classifier import Classifier, load_model, reload_model
 from .folder import ShardFolder
 from .loaders import make_loader
-from .measures import Measures, frechet_distance, measure, require_torchmetrics
-from .writer import SCORE
+from .measures import frechet_distance, measure, require_torchmetrics
+from .score import Score, read_score, write_score
+from .verification import verify_once
 
 BATCH = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """The score of a shard folder.
-
-    Attributes:
-        identity: sha256 of the folder's content when it was measured.
-        verifier: sha256 of the verifier's weights; None without a verifier.
-        real_name: name of the real images, as for ``--eval``; None without real images.
-        features: whose features give diversity and Fréchet distance: ``verifier`` if there is one, else ``teacher``.
-        synthetic: measures of the folder's images.
-        real: the same measures of the real images; None without real images.
-        frechet: squared Fréchet distance between the features of synthetic and real images, 0 or more; None without
-            real images. It falls as the number of images grows, so compare only sets of the same size.
-    """
-
-    identity: str
-    verifier: str | None
-    real_name: str | None
-    features: str
-    synthetic: Measures
-    real: Measures | None
-    frechet: float | None
-
-    def flat(self) -> dict[str, Any]:
-        """One flat table: the measures of the synthetic images, and those of the real images as ``real_NAME``."""
-        real = {f"real_{name}": value for name, value in asdict(self.real).items()} if self.real else {}
-        return {**asdict(self.synthetic), "frechet": self.frechet, "features": self.features, **real}
 
 
 def score_folder(
@@ -103,6 +70,7 @@ def score_folder(
     inputs = (verifier_model.sha256 if verifier_model else None, images.name if images else None)
     if earlier is not None and (earlier.verifier, earlier.real_name) == inputs:
         return earlier
+    verify_once(shards)
     model = reload_model(record, name=teacher, weights=weights, device=torch_device)
     return score(shards, model, verifier=verifier_model, real=images)
 
@@ -129,17 +97,8 @@ def score(
         real=real_measures,
         frechet=frechet,
     )
-    write_text(shards.path / SCORE, json.dumps(asdict(result), indent=1) + "\n")
+    write_score(shards.path, result)
     return result
-
-
-def read_score(shards: ShardFolder) -> Score | None:
-    """The score in ``score.json``; None if there is none, or if the folder's content has changed since."""
-    try:
-        score = from_json(Score, json.loads((shards.path / SCORE).read_text()))
-    except (OSError, ValueError):
-        return None  # a damaged score is measured again
-    return score if score.identity == shards.identity else None
 
 
 def _stored_images(shards: ShardFolder, teacher: Classifier) -> Iterator[tuple[Tensor, Tensor]]:

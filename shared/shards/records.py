@@ -6,19 +6,19 @@ be read from these records alone.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import DreamError
-from ..core.files import write_text
-from ..core.records import from_json
-from .manifest import ShardPlan
+from ..core.errors import DreamError, one_line
+from ..core.records import check_range, check_sha256, read_record_file, write_record_file
+from .manifest import MAX_IMAGES, ShardPlan
 
 COMMIT, FAILED = "json", "failed"
+SCHEMA = 4
+_NAME = re.compile(r"([0-9]{6}|[1-9][0-9]{6,8})\.([a-z]+)")
 PARTS = ("tar", "idx", COMMIT)  # of a whole shard
 
 
@@ -27,7 +27,11 @@ class CommitRecord:
     """The commit record of a shard (``NNNNNN.json``).
 
     Attributes:
-        count, bytes, sha256: number of samples, and size and digest of the tar.
+        number: of the shard.
+        round: fingerprint of its round.
+        count: number of samples.
+        bytes, sha256: size and digest of the tar.
+        index_sha256: digest of the index.
         seed: the seed of the attempt that succeeded.
         seconds: wall time that the shard took.
         worker: host and process that made it.
@@ -35,14 +39,25 @@ class CommitRecord:
         agreement: share of images that the teacher assigns to their target.
     """
 
+    number: int
+    round: str
     count: int
     bytes: int
     sha256: str
+    index_sha256: str
     seed: int
     seconds: float
     worker: str
     losses: dict[str, float]
     agreement: float
+
+    def __post_init__(self) -> None:
+        check_range("count", self.count, 1, MAX_IMAGES)
+        check_range("bytes", self.bytes, 1, 2**62)
+        check_range("seconds", self.seconds, 0, 1e12)
+        check_range("agreement", self.agreement, 0, 1)
+        for name in ("round", "sha256", "index_sha256"):
+            check_sha256(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,60 +79,74 @@ def is_complete(folder: Path, number: int) -> bool:
 
 def complete_shards(folder: Path) -> set[int]:
     """Numbers of the shards that are whole (:func:`is_complete`), by a single listing of the folder."""
-    found: dict[str, set[int]] = {suffix: set() for suffix in PARTS}
+    found = listed(folder)
+    return set.intersection(*(set(found[suffix]) for suffix in PARTS))
+
+
+def listed(folder: Path) -> dict[str, dict[int, int]]:
+    """Suffix of a shard's files -> number -> inode of that file, by a single listing of the folder."""
+    found: dict[str, dict[int, int]] = {suffix: {} for suffix in (*PARTS, FAILED)}
     with os.scandir(folder) as entries:
         for entry in entries:
-            if match := re.fullmatch(r"(\d{6,})\.(\w+)", entry.name):
-                found.get(match[2], set()).add(int(match[1]))
-    return set.intersection(*found.values())
+            if (match := _NAME.fullmatch(entry.name)) and match[2] in found:
+                found[match[2]][int(match[1])] = entry.inode()
+    return found
 
 
-def read_record(folder: Path, number: int) -> CommitRecord | None:
+def read_record(folder: Path, plan: ShardPlan) -> CommitRecord | None:
     """The commit record of a shard, or None if the shard is not there.
 
     Raises:
-        DreamError: it is damaged.
+        DreamError: it is damaged, or is the record of another shard.
     """
-    path = shard_path(folder, number, COMMIT)
+    path = shard_path(folder, plan.number, COMMIT)
+    again = "delete it and run di-invert again to make that shard again"
     try:
-        return from_json(CommitRecord, json.loads(path.read_text()))
+        record = read_record_file(path, CommitRecord, schema=SCHEMA)
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise DreamError(f"{path} is damaged; delete it and run di-invert again to make that shard again") from error
+        raise DreamError(f"{path} is damaged ({one_line(error)}); {again}") from error
+    if (record.number, record.round, record.count) != (plan.number, plan.round, plan.count):
+        raise DreamError(f"{path} is the record of another shard; {again}")
+    return record
 
 
 def read_records(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, CommitRecord]:
     """Number -> commit record of the shards that are there, in the order of ``plans``."""
-    return {p.number: record for p in plans if (record := read_record(folder, p.number)) is not None}
+    there = listed(folder)[COMMIT]
+    found = ((plan.number, read_record(folder, plan)) for plan in plans if plan.number in there)
+    return {number: record for number, record in found if record is not None}
 
 
-def write_record(folder: Path, number: int, record: CommitRecord) -> None:
+def write_record(folder: Path, record: CommitRecord) -> None:
     """Write the commit record, which makes the shard whole."""
-    write_text(shard_path(folder, number, COMMIT), json.dumps(asdict(record), indent=1) + "\n")
-    shard_path(folder, number, FAILED).unlink(missing_ok=True)
+    write_record_file(shard_path(folder, record.number, COMMIT), record, schema=SCHEMA)
+    shard_path(folder, record.number, FAILED).unlink(missing_ok=True)
 
 
 def write_failure(folder: Path, number: int, failure: ShardFailure) -> None:
-    write_text(shard_path(folder, number, FAILED), json.dumps(asdict(failure)) + "\n")
+    write_record_file(shard_path(folder, number, FAILED), failure, schema=SCHEMA)
 
 
 def clear_failures(folder: Path, plans: Iterable[ShardPlan]) -> None:
-    """Forget that these shards were given up."""
-    for number in read_failures(folder, plans):
+    """Forget that these shards were given up, also where the reason cannot be read."""
+    wanted = {plan.number for plan in plans}
+    for number in wanted & listed(folder)[FAILED].keys():
         shard_path(folder, number, FAILED).unlink(missing_ok=True)
 
 
 def read_failures(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, ShardFailure]:
     """Number -> why the shard was given up, for the shards that are still missing."""
-    failed = {int(path.stem): path for path in folder.glob(f"*.{FAILED}") if path.stem.isdigit()}
+    failed = listed(folder)[FAILED]
     found: dict[int, ShardFailure] = {}
     for number in (plan.number for plan in plans):
         if number in failed and not shard_path(folder, number, COMMIT).is_file():
             try:
-                found[number] = from_json(ShardFailure, json.loads(failed[number].read_text()))
+                found[number] = read_record_file(shard_path(folder, number, FAILED), ShardFailure, schema=SCHEMA)
             except FileNotFoundError:  # it was made meanwhile
                 continue
             except ValueError as error:
-                raise DreamError(f"{failed[number]} is damaged; delete it") from error
+                path = shard_path(folder, number, FAILED)
+                raise DreamError(f"{path} is damaged ({one_line(error)}); delete it") from error
     return found

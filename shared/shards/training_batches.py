@@ -22,6 +22,7 @@ from ..models.preprocessing import Preprocessing
 from .batches import Loader
 from .folder import ShardFolder
 from .loaders import make_loader, resolve_loader
+from .verification import check_indexes, verify_once
 
 
 class TrainingBatch(NamedTuple):
@@ -83,6 +84,7 @@ def training_batches(
     seed: int = 0,
     device: torch.device | str = "cpu",
     loader: str = "auto",
+    verify: bool = True,
 ) -> TrainingBatches:
     """The samples of a shard folder in batches. Each iteration is one epoch; the last batch may be smaller.
 
@@ -95,6 +97,7 @@ def training_batches(
         seed: seed of the shuffles, 0 or more. The same seed and loader give the same orders.
         device: where the tensors go: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         loader: ``dali``, ``webdataset``, or ``auto`` for DALI if it is installed.
+        verify: check every byte of the shards first, those that were checked before excepted; else the indexes alone.
 
     Raises:
         ConfigError: an argument is invalid, the folder has no complete shard, or DALI is requested and not installed.
@@ -104,8 +107,10 @@ def training_batches(
         raise ConfigError(f"batch_size must be 1 or more, not {batch_size}")
     if seed < 0:
         raise ConfigError(f"seed must be 0 or more, not {seed}")
+    opened = folder if isinstance(folder, ShardFolder) else ShardFolder.open(Path(folder))
+    (verify_once if verify else check_indexes)(opened)
     return TrainingBatches(
-        folder if isinstance(folder, ShardFolder) else ShardFolder.open(Path(folder)),
+        opened,
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from torch import Tensor
 from dreamdistill.shared.data.images import default_format, encode_image
 from dreamdistill.shared.data.labelled import labelled_batches, open_labelled
 from dreamdistill.shared.models.classifier import Classifier
+from dreamdistill.shared.shards.contract import Sample
 from dreamdistill.shared.shards.manifest import MANIFEST, Manifest
 from dreamdistill.shared.shards.records import CommitRecord, complete_shards
-from dreamdistill.shared.shards.writer import Sample, write_info, write_shard
+from dreamdistill.shared.shards.writer import write_info, write_shard
 
 
 def real_images(teacher: Classifier, spec: str, *, images: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -58,11 +60,9 @@ def write_given(folder: Path, teacher: Classifier, pixels_NCHW: Tensor, targets_
         for image, row, target in zip(pixels_NCHW, logits_NK, targets_N, strict=True)
     )
 
-    def commit(count: int, size: int, sha256: str) -> CommitRecord:
+    def commit(**files: Any) -> CommitRecord:
         return CommitRecord(
-            count=count,
-            bytes=size,
-            sha256=sha256,
+            **files,
             seed=0,
             seconds=0.0,
             worker=name,
@@ -73,5 +73,5 @@ def write_given(folder: Path, teacher: Classifier, pixels_NCHW: Tensor, targets_
     folder.mkdir(parents=True, exist_ok=True)
     manifest.save(folder)
     (plan,) = item.shards()
-    write_shard(folder, plan, samples, format=format, commit=commit)
+    write_shard(folder, plan, samples, commit=commit)
     write_info(folder, manifest)

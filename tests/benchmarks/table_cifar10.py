@@ -165,9 +165,8 @@ def picture(table: Table, methods: list[str]) -> bytes:
     for method in methods:
         folder = ShardFolder.open(table.out / method / "0" / "images")
         first: dict[int, Image.Image] = {}
-        for number in folder.records:
-            for sample in folder.samples(number):
-                first.setdefault(sample.target, Image.open(io.BytesIO(sample.image)).convert("RGB"))
+        for sample in folder.samples():
+            first.setdefault(sample.target, Image.open(io.BytesIO(sample.image)).convert("RGB"))
         rows.append([first[target] for target in sorted(first)[:PICTURED]])
     buffer = io.BytesIO()
     contact_sheet(rows).save(buffer, "PNG", optimize=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from dreamdistill.shared.shards.records import ShardFailure, write_failure
+
 Di = Callable[..., tuple[int, str, str]]
 Fails = Callable[..., str]
 Meanwhile = Callable[..., None]
@@ -39,7 +41,7 @@ def ctrl_c() -> None:
 def fail(folder: Path, number: int) -> None:
     (folder / f"{number:06d}.json").unlink()
     reason = f"shard {number:06d} ran into NaN"
-    (folder / f"{number:06d}.failed").write_text(json.dumps({"reason": reason, "worker": "node1:7"}))
+    write_failure(folder, number, ShardFailure(reason=reason, worker="node1:7"))
 
 
 def test_a_run_of_two_workers_from_before_its_start_to_its_end(tmp_path: Path) -> None:

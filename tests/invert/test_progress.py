@@ -11,7 +11,9 @@ from dreamdistill.shared.shards.manifest import ShardPlan
 @pytest.fixture
 def progress() -> RunProgress:
     """The progress of two shards; the second is smaller."""
-    return RunProgress([ShardPlan(number=7, first_image=0, count=8), ShardPlan(number=8, first_image=8, count=4)])
+    of_round = {"round": "0" * 64, "format": "png"}
+    first = ShardPlan(number=7, first_image=0, count=8, **of_round)
+    return RunProgress([first, ShardPlan(number=8, first_image=8, count=4, **of_round)])
 
 
 def test_fractions_are_counted_in_images(progress: RunProgress) -> None:

@@ -13,7 +13,7 @@ from dreamdistill.shared.core.errors import DreamError, PartialError
 from dreamdistill.shared.shards.manifest import ShardPlan
 from dreamdistill.shared.shards.records import read_failures, shard_path
 
-PLANS = [ShardPlan(number=number, first_image=4 * number, count=4) for number in range(3)]
+PLANS = [ShardPlan(number=number, first_image=4 * number, count=4, round="0" * 64, format="png") for number in range(3)]
 
 
 @pytest.fixture

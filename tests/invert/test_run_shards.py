@@ -81,7 +81,10 @@ class Run:
     """A run of the loop, and what it reported."""
 
     def __init__(self, folder: Path, *, shards: int, workers: int, act: Act, stopping: Callable[[], bool]) -> None:
-        plans = [ShardPlan(number=number, first_image=4 * number, count=4) for number in range(shards)]
+        plans = [
+            ShardPlan(number=number, first_image=4 * number, count=4, round="0" * 64, format="png")
+            for number in range(shards)
+        ]
         self.lines: list[str] = []
         self.progress: list[tuple[int, float]] = []
         self.queue = ShardQueue(folder, plans, stopping=stopping, log=self.lines.append)

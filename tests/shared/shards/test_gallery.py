@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from helpers import forge
 from PIL import Image, ImageChops
 
 from dreamdistill.shared.core.errors import ConfigError
@@ -50,10 +50,8 @@ def green_box(sheet: Image.Image) -> tuple[int, int, int, int]:
 
 
 def with_names(folder: Path, names: Sequence[str], teacher: str = "digits_cnn") -> ShardFolder:
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["teacher"] |= {"class_names": list(names), "name": teacher}
-    path.write_text(json.dumps(manifest))
+    changed = {"class_names": list(names), "name": teacher}
+    forge(folder / "manifest.json", lambda manifest: manifest["teacher"].update(changed))
     return ShardFolder.open(folder)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dreamdistill.shared.core.errors import ConfigError, DreamError
 from dreamdistill.shared.models.identity import ClassifierRecord
-from dreamdistill.shared.shards.manifest import Manifest
+from dreamdistill.shared.shards.manifest import Manifest, load_manifest
 from dreamdistill.shared.shards.monitor import PATIENCE, RECENT, RunMonitor, RunStatus
 from dreamdistill.shared.shards.records import CommitRecord, ShardFailure, shard_path, write_failure, write_record
 
@@ -55,10 +55,11 @@ def make(
     """Make the files of a complete shard: two empty ones and its commit record. ``age`` is in seconds at NOW."""
     for suffix in ("tar", "idx"):
         shard_path(folder, number, suffix).touch()
-    record = CommitRecord(
-        count=count, bytes=0, sha256="", seed=0, seconds=seconds, worker=worker, losses={}, agreement=1.0
-    )
-    write_record(folder, number, record)
+    none = "0" * 64
+    rounds = {plan.number: plan.round for plan in load_manifest(folder).shards()}
+    files = {"number": number, "round": rounds.get(number, none), "bytes": 1, "sha256": none, "index_sha256": none}
+    making = {"seed": 0, "seconds": seconds, "worker": worker, "losses": {}, "agreement": 1.0}
+    write_record(folder, CommitRecord(count=count, **files, **making))
     os.utime(shard_path(folder, number, "json"), (NOW - age, NOW - age))
 
 
@@ -151,6 +152,7 @@ def test_every_round_counts_and_no_other_shard(monitor: RunMonitor, tmp_path: Pa
     assert monitor.status().state == "done"
     assert counts(monitor.status()) == (3, 3, 25, 25)
     plan_round(tmp_path, images=20, earlier=first)
+    make(tmp_path, 3)
     status = monitor.status()
     assert (status.state, counts(status)) == ("working", (4, 5, 35, 45))
 
@@ -189,6 +191,8 @@ def test_commit_records_are_read_once_and_again_when_they_are_replaced(
     make(tmp_path, 0, "third:1")
     assert reads() == [0]
     plan_round(tmp_path, images=100, seed=1)  # another run
+    for number in (0, 1, 3):
+        make(tmp_path, number)
     assert reads() == [0, 1, 3]
 
 
