@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.errors import DreamError, one_line
+from ..core.errors import DreamError, named
 from ..core.launch import Place, Rows
 from .batches import SHUFFLE_BUFFER, Batch
 from .contract import check_labels
@@ -52,10 +53,10 @@ class DaliLoader:
         for outputs in self._outputs():
             out = outputs[0]
             logits_NK, targets_N = out["logits"], out["target"].reshape(-1)
-            try:
+            with self._errors_explained():
                 check_labels(logits_NK.numpy(), targets_N.numpy(), teacher)
-            except ValueError as error:
-                raise self._error(error) from error
+                if (shape := tuple(out["image"].shape[1:])) != (teacher.channels, *[teacher.image_size] * 2):
+                    raise ValueError(f"images of shape {shape}")
             rows = Rows.of(len(targets_N), self.place)
             yield Batch(
                 rows.take(out["image"]).to(self.device),
@@ -67,21 +68,22 @@ class DaliLoader:
     def _outputs(self) -> Iterator[Any]:
         iterator = iter(self.iterator)
         while True:
-            try:
-                yield next(iterator)
-            except StopIteration:
+            with self._errors_explained():
+                outputs = next(iterator, None)
+            if outputs is None:
                 return
-            except RuntimeError as error:  # DALI has no other kind
-                raise self._error(error) from error
+            yield outputs
 
-    def _error(self, error: Exception) -> DreamError:
-        """The error for a folder that DALI cannot read. DALI does not say which sample it is about."""
-        for plan in self.folder.plans():
-            if problem := shard_problem(self.folder, plan):
-                return DreamError(f"{problem}; {again(self.folder.path, plan.number)}")
-        return DreamError(
-            f"{self.folder.path}: DALI cannot read the shards: {one_line(error)}; try --loader webdataset"
-        )
+    @contextlib.contextmanager
+    def _errors_explained(self) -> Iterator[None]:
+        """DALI does not say which sample an error is about, so the shards are searched for it."""
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:
+            for plan in self.folder.plans():
+                if problem := shard_problem(self.folder, plan):
+                    raise DreamError(f"{problem}; {again(self.folder.path, plan.number)}") from error
+            raise DreamError(f"DALI cannot read {self.folder.path}: {named(error)}; try --loader webdataset") from error
 
     def state_dict(self) -> dict[str, Any]:
         return {"dali": self.iterator.checkpoints(), "selective": self.selective}
@@ -139,14 +141,14 @@ class DaliLoader:
                 pixels = image_NCHW(image)
             return pixels, fn.decoders.numpy(logits), fn.decoders.numpy(target)
 
-        pipe = pipeline(checkpoint=checkpoint) if checkpoint else pipeline()
-        return plugin.DALIGenericIterator(
-            [pipe],
-            ["image", "logits", "target"],
-            reader_name="shards",
-            last_batch_policy=plugin.LastBatchPolicy.PARTIAL,
-            auto_reset=True,
-        )
+        with self._errors_explained():  # the iterator reads the first batch at once
+            return plugin.DALIGenericIterator(
+                [pipeline(checkpoint=checkpoint) if checkpoint else pipeline()],
+                ["image", "logits", "target"],
+                reader_name="shards",
+                last_batch_policy=plugin.LastBatchPolicy.PARTIAL,
+                auto_reset=True,
+            )
 
     def _own_positions(self) -> np.ndarray:
         """Whether this process decodes a position of a batch, bool (batch_size,).
