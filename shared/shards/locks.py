@@ -104,7 +104,7 @@ class ShardLocks:
         if pid <= 0:  # a file server does not tell
             return "another process, maybe on another machine,"
         with contextlib.suppress(OSError):
-            return f"process {pid} of this machine ({Path(f'/proc/{pid}/comm').read_text().strip()})"
+            return f"process {pid} of this machine ({Path(f'/proc/{pid}/comm').read_text().strip()!r})"
         return f"process {pid} of this machine"
 
     def _lock(self, start: int, length: int) -> bool:

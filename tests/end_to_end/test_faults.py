@@ -96,7 +96,7 @@ def test_temporary_files_of_dead_processes_are_deleted(di: Di, shards: Path, as_
     dead = subprocess.Popen(["true"])
     dead.wait()
     ours, other, old = (
-        shards / f".000001.tar.{host}.tmp" for host in (f"{os.uname().nodename}.{dead.pid}", "node7.123", "node8.123")
+        shards / f".000001.tar.0123abcd.{host}.tmp" for host in (f"{os.uname().nodename}.{dead.pid}", "node7.123", "node8.123")
     )
     for path in (ours, other, old):
         path.write_bytes(b"half a shard")
@@ -108,7 +108,7 @@ def test_temporary_files_of_dead_processes_are_deleted(di: Di, shards: Path, as_
 
 def test_a_clock_that_jumps_back(di: Di, shards: Path, made_shards: Path, as_made: list[object]) -> None:
     (shards / "000001.json").unlink()
-    live = shards / ".000001.tar.node7.123.tmp"
+    live = shards / ".000001.tar.0123abcd.node7.123.tmp"
     live.write_bytes(b"half a shard")
     for path in (shards, *shards.iterdir()):  # as if written a year from now
         in_a_year = path.stat().st_mtime + 365 * 86400
