@@ -61,7 +61,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except IsADirectoryError as error:
-        raise DreamError(f"{path} is a folder, and a file is to be written there: move the folder away") from error
+        raise _is_a_folder(path) from error
     finally:
         temporary.unlink(missing_ok=True)
         _being_written.discard(temporary.name)
@@ -82,6 +82,21 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file (UTF-8) atomically."""
     write_bytes(path, text.encode())
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file, or a link, if there is one.
+
+    Raises:
+        OSError: it cannot be deleted.
+        DreamError: it is a folder.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError) as error:  # macOS says the second
+        if path.is_dir() and not path.is_symlink():
+            raise _is_a_folder(path) from error
+        raise
 
 
 def remove_stale_temporaries(folder: Path) -> None:
@@ -105,6 +120,10 @@ def remove_stale_temporaries(folder: Path) -> None:
                 stale = not _alive(pid)
             if stale:
                 path.unlink()
+
+
+def _is_a_folder(path: Path) -> DreamError:
+    return DreamError(f"{path} is a folder, and a file belongs there: move the folder away")
 
 
 def _alive(pid: int) -> bool:

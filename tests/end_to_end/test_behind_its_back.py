@@ -22,8 +22,7 @@ EIGHT = ["--teacher", "digits_cnn", "--images", 32, "--shard-size", 4, "--steps"
 
 
 @posix
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("suffix", ["json", "tar"])
+@pytest.mark.parametrize(("workers", "suffix"), [(1, "json"), (2, "tar")])
 def test_a_shard_that_is_deleted_during_the_run(
     wait_for: WaitFor, start: Start, tmp_path: Path, workers: int, suffix: str
 ) -> None:
@@ -43,9 +42,7 @@ def test_a_shard_that_is_deleted_during_the_run(
 
 @posix
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_folder_that_is_deleted_during_the_run(
-    wait_for: WaitFor, start: Start, tmp_path: Path, workers: int
-) -> None:
+def test_a_folder_that_is_deleted_during_the_run(wait_for: WaitFor, start: Start, tmp_path: Path, workers: int) -> None:
     out = tmp_path / "out"
     process = start("di-invert", *EIGHT, "--steps", 200, "--workers", workers, "--out", out)
     wait_for(lambda: bool(makers(out)), process)
