@@ -28,9 +28,10 @@ REPORT, CONFIG, METRICS, CHECKPOINT = "report.json", "config.yaml", "metrics.jso
 _OWN_FILES = (REPORT, CONFIG, METRICS, CHECKPOINT, MODEL_JSON, MODEL_WEIGHTS)
 # Settings that say where and how to run, not what the result is.
 _NOT_IDENTITY = ("out", "overwrite", "device", "shards", "rounds", "init", "teacher", "weights", "eval")
-_LARGEST = 2**20  # bytes of a report or a configuration, which have a few hundred
-_CHECKPOINT_HEAD = re.compile(rb"checkpoint (?P<identity>[0-9a-f]{64}) (?P<sha256>[0-9a-f]{64})")
-_LARGEST_METRICS = 64 * 2**20
+_LARGEST, _LARGEST_METRICS = 2**20, 64 * 2**20  # bytes; a report or a configuration has a few hundred
+# Stands after a checkpoint's archive, whose readers do not mind it.
+_END = re.compile(rb"\ncheckpoint (?P<identity>[0-9a-f]{64}) (?P<sha256>[0-9a-f]{64})\n")
+_END_BYTES = len("\ncheckpoint  \n") + 2 * 64
 
 T = TypeVar("T")
 
@@ -128,12 +129,12 @@ class ResultFolder:
             DreamError: it is damaged, or of a run with other settings.
         """
         try:
-            head, _, content = read_limited(self.checkpoint, limit).partition(b"\n")
+            data = read_limited(self.checkpoint, limit)
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise self.damaged_checkpoint() from error
-        found = _CHECKPOINT_HEAD.fullmatch(head)
+        content, found = data[:-_END_BYTES], _END.fullmatch(data[-_END_BYTES:])
         if found is None or hashlib.sha256(content).hexdigest() != found["sha256"].decode():
             raise self.damaged_checkpoint()
         if found["identity"].decode() != self.identity:
@@ -146,10 +147,10 @@ class ResultFolder:
         return DreamError(f"{self.checkpoint} is damaged; run again with --overwrite")
 
     def write_checkpoint(self, content: bytes | memoryview) -> None:
-        """Write a line with the run's identity and the content's checksum, and the content."""
+        """Write the content, and a line with the run's identity and the content's checksum."""
         with atomic_write(self.checkpoint) as file:
-            file.write(f"checkpoint {self.identity} {hashlib.sha256(content).hexdigest()}\n".encode())
             file.write(content)
+            file.write(f"\ncheckpoint {self.identity} {hashlib.sha256(content).hexdigest()}\n".encode())
 
     def write_metrics(self, epochs: list[Epoch]) -> None:
         write_text(self.path / METRICS, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs))

@@ -139,7 +139,7 @@ class Evil:
 def vouched(content: bytes, folder: Path) -> bytes:
     """A checkpoint with any content, whose checksum and identity fit."""
     identity = (folder / "config.yaml").read_text().splitlines()[0].removeprefix("identity: ")
-    return f"checkpoint {identity} {hashlib.sha256(content).hexdigest()}\n".encode() + content
+    return content + f"\ncheckpoint {identity} {hashlib.sha256(content).hexdigest()}\n".encode()
 
 
 def test_a_checkpoint_that_somebody_made_runs_no_code(
