@@ -29,7 +29,7 @@ _OWN_FILES = (REPORT, CONFIG, METRICS, CHECKPOINT, MODEL_JSON, MODEL_WEIGHTS)
 # Settings that say where and how to run, not what the result is.
 _NOT_IDENTITY = ("out", "overwrite", "device", "shards", "rounds", "init", "teacher", "weights", "eval")
 _LARGEST, _LARGEST_METRICS = 2**20, 64 * 2**20  # bytes; a report or a configuration has a few hundred
-# Stands after a checkpoint's archive, whose readers do not mind it.
+# This line stands after the archive of a checkpoint. Readers of archives do not mind it.
 _END = re.compile(rb"\ncheckpoint (?P<identity>[0-9a-f]{64}) (?P<sha256>[0-9a-f]{64})\n")
 _END_BYTES = len("\ncheckpoint  \n") + 2 * 64
 
