@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -83,13 +83,13 @@ def _run(
     loader = group.from_first(resolve_loader(config.training.loader))
     student = start_student(config, record, given_student, teacher)
     folder = ResultFolder.open(config, shards.identity, teacher.sha256 if teacher else None, student.start)
-    finished = group.from_first(folder.report())
-    if finished is not None and finished["eval"] == config.eval:
+    finished = group.from_first(folder.report(DistillReport))
+    if finished is not None and finished.eval == config.eval:
         if not group.is_first:
             return None
         if given_student is not None:
             student.load_saved(config, device)
-        return DistillReport(**finished)
+        return finished
     # The teacher is measured first, so that images that do not fit are noticed before the training.
     teacher_top1 = top1(teacher.network, images, teacher.preprocessing) if images and teacher else None
     if not group.from_first(folder.has_model()):
@@ -112,7 +112,7 @@ def _run(
         seconds=folder.training_seconds(),
         eval=config.eval,
     )
-    folder.finish(asdict(report))
+    folder.finish(report)
     return report
 
 

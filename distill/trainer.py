@@ -10,7 +10,7 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -19,9 +19,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.errors import DreamError
-from ..shared.core.files import write_bytes
 from ..shared.core.numerics import autocast, derive_seed, lr_factor
-from ..shared.models.results import ResultFolder
+from ..shared.core.records import from_json
+from ..shared.models.results import Epoch, ResultFolder
 from ..shared.shards.batches import Batch, Loader
 from .criterion import Criterion
 from .distributed import ALONE, Forward, Group
@@ -30,6 +30,7 @@ from .recipe import Training
 from .views import View
 
 SAVING = 1 / 20  # largest share of the run's time that its checkpoints take; a resumed run repeats as little
+COPIES = 8  # of the network, which a checkpoint is never larger than: its weights, and what the optimizers keep
 ADAM_LR, ADAM_BETA2 = 0.2, 0.99  # for biases and BatchNorms; the first is a share of the matrices' learning rate
 
 
@@ -62,7 +63,7 @@ def train(
         group: the processes that train this student together.
 
     Raises:
-        DreamError: the loss became NaN, or the checkpoint is damaged.
+        DreamError: the loss became NaN, or the checkpoint is damaged or of a run with other settings.
     """
     device = next(student.parameters()).device
     torch.manual_seed(seed)  # for the first weights of what the criterion adds to the student
@@ -89,7 +90,7 @@ def train(
             torch.manual_seed(derive_seed(seed, epoch))  # a resumed run draws what an uninterrupted one draws
             network.train()
             loss = _one_epoch(step, loader, schedulers, group)
-            history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(time.monotonic() - started, 3)})
+            history.append(Epoch(epoch=epoch + 1, loss=loss, seconds=round(time.monotonic() - started, 3)))
             if bar is not None:
                 saving = time.monotonic()
                 if saving >= next_save or epoch + 1 == epochs:
@@ -179,24 +180,29 @@ def _one_epoch(step: Step, loader: Loader, schedulers: Sequence[LambdaLR], group
     return mean
 
 
-def _restore(folder: ResultFolder, parts: dict[str, Any], device: torch.device, group: Group) -> list[dict[str, Any]]:
-    """Load the checkpoint that the first process finds, in all processes. Returns its history, [] without one."""
-    found = folder.checkpoint.read_bytes() if group.is_first and folder.checkpoint.exists() else None
-    found = group.from_first(found)
+def _restore(folder: ResultFolder, parts: dict[str, Any], device: torch.device, group: Group) -> list[Epoch]:
+    """Load the checkpoint that the first process finds, in all processes. Returns its history, [] without one.
+
+    Raises:
+        DreamError: it is damaged, or of other settings.
+    """
+    size = sum(tensor.nbytes for tensor in parts["network"].state_dict().values())
+    found = group.from_first(folder.read_checkpoint(COPIES * size + 2**26) if group.is_first else None)
     if found is None:
         return []
     try:
         saved = torch.load(io.BytesIO(found), map_location=device, weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(saved[name])
-    except Exception as error:  # torch's unpickler may raise anything for a damaged file
-        raise DreamError(f"{folder.checkpoint} is damaged; run again with --overwrite") from error
-    return saved["history"]
+        return [from_json(Epoch, line) for line in saved["history"]]
+    except Exception as error:  # torch's unpickler may raise anything
+        raise folder.damaged_checkpoint() from error
 
 
-def _save(folder: ResultFolder, parts: dict[str, Any], history: list[dict[str, Any]]) -> None:
+def _save(folder: ResultFolder, parts: dict[str, Any], history: list[Epoch]) -> None:
     # Written from memory: on a full disk, torch.save to a file raises a RuntimeError that does not name the cause.
     buffer = io.BytesIO()
-    torch.save({"history": history, **{name: part.state_dict() for name, part in parts.items()}}, buffer)
-    write_bytes(folder.checkpoint, buffer.getvalue())
+    states = {name: part.state_dict() for name, part in parts.items()}
+    torch.save({"history": [asdict(epoch) for epoch in history], **states}, buffer)
+    folder.write_checkpoint(buffer.getbuffer())
     folder.write_metrics(history)

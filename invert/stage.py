@@ -16,7 +16,7 @@ from ..shared.core.signals import grace
 from ..shared.models.classifier import Classifier
 from ..shared.shards.locks import ShardLocks
 from ..shared.shards.manifest import load_manifest
-from ..shared.shards.records import ShardFailure, clear_failures, complete_shards, read_records
+from ..shared.shards.records import ShardFailure, clear_failures, complete_shards, is_complete, read_records
 from ..shared.shards.writer import clear_folder, write_info
 from .config import InvertConfig
 from .estimate import estimate
@@ -60,7 +60,7 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
 
     Raises:
         ConfigError: the options do not fit together, or the folder holds images of another recipe or another teacher.
-        PartialError: some shards were given up; the others are kept.
+        PartialError: some shards were given up, or deleted by others meanwhile; the rest is kept.
         StoppedError: a signal came, and shards are left.
         DreamError: no shard could be made.
     """
@@ -71,10 +71,16 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
             device = stack.enter_context(cluster(config.address))
             inputs = replace(inputs, device=inputs.device or device)
         plan = _prepare(inputs)
-        failures = _make(inputs, plan)
+        try:
+            failures = _make(inputs, plan)
+        except FileNotFoundError as error:
+            if config.out.is_dir():
+                raise
+            raise DreamError(f"{config.out} was deleted or moved during the run: run the same command again") from error
     folder = config.out
     manifest = load_manifest(folder)  # others may have appended
-    if inputs.place.world == 1 or complete_shards(folder) >= {shard.number for shard in manifest.shards()}:
+    complete = complete_shards(folder)
+    if inputs.place.world == 1 or complete >= {shard.number for shard in manifest.shards()}:
         write_info(folder, manifest)  # if there are several shares, the last one to end writes it
     records = read_records(folder, plan.share).values()
     if failures:
@@ -82,6 +88,12 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
         if not records:
             _drop_round(folder, plan.job)
         raise (PartialError if records else DreamError)(failed)
+    share = [item.number for item in plan.share]
+    if gone := [n for n in share if n not in complete and not is_complete(folder, n)]:
+        raise PartialError(
+            f"{len(gone)} of {len(share)} shards, shard {gone[0]:06d} first, are not there any more: something"
+            f" deleted them in {folder} during the run; run the same command again to make them again"
+        )
     images = sum(record.count for record in records)
     return InvertReport(
         images=images,

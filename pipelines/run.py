@@ -20,9 +20,9 @@ from ..shared.cli.commandline import (
     version_option,
 )
 from ..shared.core.errors import ConfigError
-from ..shared.core.files import write_text
+from ..shared.core.files import read_limited, write_text
 from ..shared.core.launch import require_alone
-from ..shared.core.records import from_json
+from ..shared.core.records import LARGEST, from_json, parse_json
 from ..shared.shards.manifest import load_manifest
 from .plan import Pipeline, Stage, load_pipeline
 from .report import PipelineReport, StageResult, make_report, print_report
@@ -55,9 +55,9 @@ def run(pipeline: Pipeline) -> PipelineReport:
 def _earlier_stages(path: Path) -> dict[str, StageResult]:
     """The stages of an earlier report; none if it is missing or damaged, since all of it can be made again."""
     try:
-        stages = json.loads(path.read_text())["stages"]
+        stages = parse_json(read_limited(path, LARGEST))["stages"]
         return {name: from_json(StageResult, entry) for name, entry in stages.items()}
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

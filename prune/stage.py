@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -86,9 +86,9 @@ def _run(config: PruneConfig, given: Classifier | None, device: torch.device) ->
     images = open_labelled(config.eval, teacher.num_classes) if config.eval else None
     resolve_loader(config.training.loader)
     folder = ResultFolder.open(config, shards.identity, teacher.sha256)
-    finished = folder.report()
-    if finished is not None and finished["eval"] == config.eval:
-        return PruneReport(**finished)
+    finished = folder.report(PruneReport)
+    if finished is not None and finished.eval == config.eval:
+        return finished
     # The teacher is measured first, so that images that do not fit are noticed before the work.
     top1_before = top1(teacher.network, images, teacher.preprocessing) if images else None
     pruning_seconds = 0.0
@@ -113,7 +113,7 @@ def _run(config: PruneConfig, given: Classifier | None, device: torch.device) ->
         seconds=round(pruning_seconds + folder.training_seconds(), 3),
         eval=config.eval,
     )
-    folder.finish(asdict(report))
+    folder.finish(report)
     return report
 
 

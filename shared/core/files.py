@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from .errors import DreamError
+
 _TEMPORARY = ".tmp"
 _STALE_AFTER = 24 * 3600.0  # seconds; no file takes a day to write
+_OURS = re.compile(rf"(?P<before_pid>\..+\.[0-9a-f]{{8}}\..+)\.(?P<pid>\d{{1,18}}){re.escape(_TEMPORARY)}")
+_being_written: set[str] = set()  # names of this process's temporary files
 
 
 def read_limited(path: Path, limit: int) -> bytes:
@@ -37,18 +43,28 @@ def read_limited(path: Path, limit: int) -> bytes:
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Write a file atomically: write to a temporary name, fsync, rename.
 
-    The temporary name contains the host and the process id. So writers never share a temporary file, and a later run
-    can recognise the files of writers that died (:func:`remove_stale_temporaries`).
+    The temporary file is always a new one, with a name that nobody can guess: where strangers may write too, a link
+    that they have put there is not followed. The name contains the host and the process id, so that a later run can
+    recognise the files of writers that died (:func:`remove_stale_temporaries`). If ``path`` is a link, it is replaced.
+
+    Raises:
+        OSError: the file cannot be written.
+        DreamError: ``path`` is a folder.
     """
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}{_TEMPORARY}")
+    writer = f"{socket.gethostname()}.{os.getpid()}"
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.{writer}{_TEMPORARY}")
+    _being_written.add(temporary.name)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except IsADirectoryError as error:
+        raise _is_a_folder(path) from error
     finally:
         temporary.unlink(missing_ok=True)
+        _being_written.discard(temporary.name)
     if os.name == "posix":  # a power cut must not undo the rename either
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
@@ -68,27 +84,52 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def remove_file(path: Path) -> None:
+    """Delete a file, or a link, if there is one.
+
+    Raises:
+        OSError: it cannot be deleted.
+        DreamError: it is a folder.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError) as error:  # macOS says the second
+        if path.is_dir() and not path.is_symlink():
+            raise _is_a_folder(path) from error
+        raise
+
+
 def remove_stale_temporaries(folder: Path) -> None:
     """Delete the temporary files that killed writers left in a folder.
 
-    On this host, these are the files of processes that no longer exist. Processes on other hosts cannot be checked, so
-    their files are deleted when they are a day older than the folder's last change, by the file system's clock.
+    On this host, these are the files of processes that no longer exist, and those of an earlier process that had this
+    one's id. Processes on other hosts cannot be checked, so their files are deleted when they are a day older than the
+    folder's last change, by the file system's clock. What cannot be deleted stays.
     """
+    here = f".{socket.gethostname()}"
     for path in folder.glob(f".*{_TEMPORARY}"):
-        host, _, pid = path.name.removesuffix(_TEMPORARY).rpartition(".")
-        with contextlib.suppress(FileNotFoundError):
-            if host.endswith(f".{socket.gethostname()}"):
-                stale = pid.isdigit() and not _alive(int(pid))
-            else:
+        if (name := _OURS.fullmatch(path.name)) is None:
+            continue
+        pid = int(name["pid"])
+        with contextlib.suppress(OSError):
+            if not name["before_pid"].endswith(here):
                 stale = folder.stat().st_mtime - path.stat().st_mtime > _STALE_AFTER
+            elif pid == os.getpid():
+                stale = path.name not in _being_written
+            else:
+                stale = not _alive(pid)
             if stale:
                 path.unlink()
+
+
+def _is_a_folder(path: Path) -> DreamError:
+    return DreamError(f"{path} is a folder, and a file belongs there: move the folder away")
 
 
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -9,23 +9,40 @@ report.json    written last
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from ..core.config import StageConfig, fingerprint, to_mapping
 from ..core.errors import ConfigError, DreamError
-from ..core.files import remove_stale_temporaries, write_text
+from ..core.files import atomic_write, read_limited, remove_file, remove_stale_temporaries, write_text
+from ..core.records import from_json, parse_json
 from .checkpoints import MODEL_JSON, MODEL_WEIGHTS
 
 REPORT, CONFIG, METRICS, CHECKPOINT = "report.json", "config.yaml", "metrics.jsonl", "checkpoint.pt"
 _OWN_FILES = (REPORT, CONFIG, METRICS, CHECKPOINT, MODEL_JSON, MODEL_WEIGHTS)
 # Settings that say where and how to run, not what the result is.
 _NOT_IDENTITY = ("out", "overwrite", "device", "shards", "rounds", "init", "teacher", "weights", "eval", "verify")
+_LARGEST, _LARGEST_METRICS = 2**20, 64 * 2**20  # bytes; a report or a configuration has a few hundred
+# This line stands after the archive of a checkpoint. Readers of archives do not mind it.
+_END = re.compile(rb"\ncheckpoint (?P<identity>[0-9a-f]{64}) (?P<sha256>[0-9a-f]{64})\n")
+_END_BYTES = len("\ncheckpoint  \n") + 2 * 64
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """A line of ``metrics.jsonl``: mean loss of an epoch, from 1, and the seconds that it took."""
+
+    epoch: int
+    loss: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +62,8 @@ class ResultFolder:
         """The folder of a configuration and its inputs (identities of shards and teacher). Writes nothing yet.
 
         Raises:
-            ConfigError: it holds another run, and the configuration does not say ``overwrite``.
+            ConfigError: it holds another run, or one that cannot be read, and the configuration does not say
+                ``overwrite``.
         """
         settings = {key: value for key, value in to_mapping(config).items() if key not in _NOT_IDENTITY}
         folder = cls(config=config, identity=fingerprint([settings, *inputs]))
@@ -68,7 +86,7 @@ class ResultFolder:
         remove_stale_temporaries(self.path)
         if self.config.overwrites:
             for name in _OWN_FILES:
-                (self.path / name).unlink(missing_ok=True)
+                remove_file(self.path / name)
         record = {"identity": self.identity, **to_mapping(self.config)}
         write_text(self.path / CONFIG, yaml.safe_dump(record, sort_keys=False))
 
@@ -80,8 +98,11 @@ class ResultFolder:
     def checkpoint(self) -> Path:
         return self.path / CHECKPOINT
 
-    def report(self) -> dict[str, Any] | None:
+    def report(self, cls: type[T]) -> T | None:
         """The report of the finished run; None while there is none, or where it is to be overwritten.
+
+        Args:
+            cls: the dataclass that :meth:`finish` had.
 
         Raises:
             DreamError: it is damaged.
@@ -90,7 +111,7 @@ class ResultFolder:
         if self.config.overwrites or not path.exists():
             return None
         try:
-            return json.loads(path.read_text())
+            return from_json(cls, parse_json(read_limited(path, _LARGEST)))
         except ValueError as error:
             raise DreamError(f"{path} is damaged; run again with --overwrite") from error
 
@@ -98,22 +119,73 @@ class ResultFolder:
         """Whether the network is saved already, and not to be overwritten."""
         return not self.config.overwrites and (self.path / MODEL_JSON).exists()
 
-    def write_metrics(self, lines: list[dict[str, Any]]) -> None:
-        write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
+    def read_checkpoint(self, limit: int) -> bytes | None:
+        """What :meth:`write_checkpoint` wrote, None if there is none.
+
+        Args:
+            limit: largest size, in bytes.
+
+        Raises:
+            DreamError: it is damaged, or of a run with other settings.
+        """
+        try:
+            data = read_limited(self.checkpoint, limit)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise self.damaged_checkpoint() from error
+        content, found = data[:-_END_BYTES], _END.fullmatch(data[-_END_BYTES:])
+        if found is None or hashlib.sha256(content).hexdigest() != found["sha256"].decode():
+            raise self.damaged_checkpoint()
+        if found["identity"].decode() != self.identity:
+            raise DreamError(
+                f"{self.checkpoint} is of a run with other settings; delete it, and the training begins anew"
+            )
+        return content
+
+    def damaged_checkpoint(self) -> DreamError:
+        return DreamError(f"{self.checkpoint} is damaged; run again with --overwrite")
+
+    def write_checkpoint(self, content: bytes | memoryview) -> None:
+        """Write the content, and a line with the run's identity and the content's checksum."""
+        with atomic_write(self.checkpoint) as file:
+            file.write(content)
+            file.write(f"\ncheckpoint {self.identity} {hashlib.sha256(content).hexdigest()}\n".encode())
+
+    def write_metrics(self, epochs: list[Epoch]) -> None:
+        write_text(self.path / METRICS, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs))
 
     def training_seconds(self) -> float:
-        """Seconds of all epochs so far, over all the calls that they took."""
+        """Seconds of all epochs so far, over all the calls that they took.
+
+        Raises:
+            DreamError: ``metrics.jsonl`` is damaged.
+        """
         path = self.path / METRICS
-        lines = path.read_text().splitlines() if path.exists() else []
-        return round(sum(json.loads(line)["seconds"] for line in lines), 3)
-
-    def finish(self, report: Mapping[str, Any]) -> None:
-        """Write the report, which finishes the run, and delete the checkpoint, which is no longer needed."""
-        write_text(self.path / REPORT, json.dumps(report, indent=1) + "\n")
-        self.checkpoint.unlink(missing_ok=True)
-
-    def _recorded(self) -> str | None:
+        if not path.exists():
+            return 0.0
         try:
-            return yaml.safe_load((self.path / CONFIG).read_text()).get("identity")
-        except (yaml.YAMLError, AttributeError):
-            return None
+            lines = read_limited(path, _LARGEST_METRICS).splitlines()
+            return round(sum(from_json(Epoch, parse_json(line)).seconds for line in lines), 3)
+        except ValueError as error:
+            raise DreamError(f"{path} is damaged; delete it, and the report will say 0 seconds") from error
+
+    def finish(self, report: Any) -> None:
+        """Write the report, a dataclass, which finishes the run, and delete the checkpoint: it is not needed now."""
+        write_text(self.path / REPORT, json.dumps(asdict(report), indent=1) + "\n")
+        remove_file(self.checkpoint)
+
+    def _recorded(self) -> str:
+        """The identity in the folder's configuration; empty where it has none.
+
+        Raises:
+            ConfigError: the configuration cannot be read.
+        """
+        path = self.path / CONFIG
+        try:
+            found = re.match(rb"identity: ([0-9a-f]{64})\n", read_limited(path, _LARGEST))
+        except ValueError as error:
+            raise ConfigError(
+                f"{path} is damaged ({error}): --overwrite deletes the run, another --out leaves it alone"
+            ) from error
+        return found[1].decode() if found else ""

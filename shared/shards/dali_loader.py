@@ -12,6 +12,7 @@ import torch
 
 from ..core.errors import DreamError, named
 from ..core.launch import Place, Rows
+from ..core.limits import most_mappings, require_open_files
 from .batches import SHUFFLE_BUFFER, Batch
 from .contract import check_labels
 from .folder import ShardFolder, again
@@ -43,7 +44,7 @@ class DaliLoader:
         self.threads = threads
         self.place = place
         self.selective = place.world > 1
-        self.iterator = self._build(checkpoint=None)
+        self.iterator: Any = self._build(checkpoint=None)
 
     def __len__(self) -> int:
         return self.folder.num_batches(self.batch_size)
@@ -92,9 +93,14 @@ class DaliLoader:
         # DALI restores a checkpoint only in a pipeline of the same form, selective or not. Both forms give a process
         # the right rows; a form that does not match the number of processes costs some speed.
         self.selective = state["selective"]
+        self.iterator = None  # both at once would map, or open, every shard twice
         self.iterator = self._build(checkpoint=state["dali"][0])
 
     def _build(self, checkpoint: bytes | None) -> Any:
+        # DALI maps the shards of a reader into memory, and keeps none open, if they are no more than half of what the
+        # kernel lets a process map. If they are, it keeps all of them open.
+        if len(self.folder.records) > most_mappings() // 2:
+            require_open_files(len(self.folder.records))
         # DALI creates its operators at run time, so type checkers do not know them.
         dali: Any = importlib.import_module("nvidia.dali")
         plugin: Any = importlib.import_module("nvidia.dali.plugin.pytorch")

@@ -10,9 +10,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
+import struct
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+
+from ..core.errors import DreamError
 
 try:
     import fcntl
@@ -22,6 +28,9 @@ except ImportError:  # Windows
 LOCKS = ".locks"
 _FOLDER = 2**40  # the byte of the folder itself: manifest.json and _info.json
 _HELD = (errno.EACCES, errno.EAGAIN)  # the POSIX errors for a lock that another process holds
+SAY_AFTER = 10.0  # seconds of waiting for the folder's lock, after which the user is told
+_ASK_EVERY = 0.1, 1.0  # seconds: at first, and at last
+_FLOCK = "hhqqi0q"  # Linux's struct flock: type, whence, start, length, pid
 
 
 class ShardLocks:
@@ -32,10 +41,12 @@ class ShardLocks:
 
     Raises:
         OSError: the lock file cannot be opened for writing.
+        DreamError: it is no regular file.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = os.open(folder / LOCKS, os.O_RDWR | os.O_CREAT, 0o666)
+        self._path = folder / LOCKS
+        self._file = _open_regular(self._path)
 
     def __enter__(self) -> ShardLocks:
         return self
@@ -55,8 +66,11 @@ class ShardLocks:
 
     @contextlib.contextmanager
     def folder(self) -> Iterator[None]:
-        """A context that holds the folder's lock, and waits for it first: for reading and then writing the manifest."""
-        self._lock(_FOLDER, 1, wait=True)
+        """A context that holds the folder's lock, and waits for it first: for reading and then writing the manifest.
+
+        After :data:`SAY_AFTER` seconds, a line on stderr says that it waits, and for which process.
+        """
+        self._wait_for_folder()
         try:
             yield
         finally:
@@ -69,10 +83,34 @@ class ShardLocks:
             self._unlock(0, _FOLDER)
         return free
 
-    def _lock(self, start: int, length: int, *, wait: bool = False) -> bool:
+    def _wait_for_folder(self) -> None:
+        # Asks again and again: signals and Ctrl-C are handled in between, on every file system.
+        started, said, pause = time.monotonic(), False, _ASK_EVERY[0]
+        while not self._lock(_FOLDER, 1):
+            if not said and time.monotonic() - started >= SAY_AFTER:
+                said = True
+                print(f"waiting for the lock of {self._path.parent}, which {self._holder()} holds", file=sys.stderr)
+            time.sleep(pause)
+            pause = min(_ASK_EVERY[1], 1.2 * pause)
+
+    def _holder(self) -> str:
+        """Who holds the folder's lock, in words, as far as the kernel knows."""
+        pid = 0
+        if fcntl is not None and sys.platform == "linux" and sys.maxsize > 2**32:
+            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _FOLDER, 1, 0)
+            with contextlib.suppress(OSError):
+                kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(self._file, fcntl.F_GETLK, asked))
+                pid = 0 if kind == fcntl.F_UNLCK else pid
+        if pid <= 0:  # a file server does not tell
+            return "another process, maybe on another machine,"
+        with contextlib.suppress(OSError):
+            return f"process {pid} of this machine ({Path(f'/proc/{pid}/comm').read_text().strip()!r})"
+        return f"process {pid} of this machine"
+
+    def _lock(self, start: int, length: int) -> bool:
         if fcntl is not None:
             try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
             except OSError as error:
                 return error.errno not in _HELD  # any other error: the file system has no locks
         return True
@@ -81,3 +119,22 @@ class ShardLocks:
         if fcntl is not None:
             with contextlib.suppress(OSError):
                 fcntl.lockf(self._file, fcntl.LOCK_UN, length, start)
+
+
+def _open_regular(path: Path) -> int:
+    """Open the lock file, and never what a link names: the folder may be one in which strangers write."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        file = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _not_regular(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise _not_regular(path)
+    return file
+
+
+def _not_regular(path: Path) -> DreamError:
+    return DreamError(f"{path} must be an empty file, and is a link or a folder or something else: delete it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dreamdistill.distill import trainer
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.distill.criterion import Criterion
 from dreamdistill.distill.recipe import Training
@@ -121,8 +123,9 @@ def test_a_criterion_of_ones_own_is_trained(shards: Path, tmp_path: Path, criter
 
 
 def test_what_is_trained_beside_the_student_is_in_the_checkpoint_and_a_stopped_run_goes_on(
-    shards: Path, tmp_path: Path
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(trainer, "SAVING", math.inf)  # a checkpoint each epoch, however slow the disk is
     expected = run(shards, tmp_path / "whole", Brightness(), epochs=4)
     with pytest.raises(StoppedError):
         run(shards, tmp_path / "stopped", Brightness(), epochs=4, stop_after=10)  # in the third epoch

@@ -81,7 +81,7 @@ def test_kill_of_di_invert(wait_for: WaitFor, start: Start, twelve_tars: dict[st
     process.communicate(timeout=PATIENCE)
     assert 0 < complete_shards(out) < 12
     # Whether the kill hit in the middle of writing is chance, so leave the files that it would leave then.
-    (out / f".000011.tar.{os.uname().nodename}.{process.pid}.tmp").write_bytes(b"half a shard")
+    (out / f".000011.tar.0123abcd.{os.uname().nodename}.{process.pid}.tmp").write_bytes(b"half a shard")
     (out / "000011.tar").write_bytes(twelve_tars["000011.tar"][:5000])
 
     again = start(*command)
@@ -129,7 +129,7 @@ def test_kill_of_di_distill(
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
     assert not (out / "model.json").exists()
-    shutil.copy(out / "checkpoint.pt", out / f".checkpoint.pt.{os.uname().nodename}.{process.pid}.tmp")
+    shutil.copy(out / "checkpoint.pt", out / f".checkpoint.pt.0123abcd.{os.uname().nodename}.{process.pid}.tmp")
 
     code, _, stderr = di("di-distill", *command, "--out", out)
     assert code == 0, stderr
