@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import contents, folders, tars
+from . import contents, evaluations, folders, models, tars, texts
 from .base import Base, Case
 
 
 def all_cases(base: Base) -> Iterator[Case]:
     """Every case, in the order of the kinds."""
-    for module in (folders, tars, contents):
+    for module in (folders, tars, contents, models, texts, evaluations):
         yield from module.cases(base)
