@@ -20,6 +20,7 @@ import yaml
 from ..core.config import StageConfig, fingerprint, to_mapping
 from ..core.errors import ConfigError, DreamError
 from ..core.files import remove_stale_temporaries, write_text
+from ..core.yaml_files import read_yaml
 from .checkpoints import MODEL_JSON, MODEL_WEIGHTS
 
 REPORT, CONFIG, METRICS, CHECKPOINT = "report.json", "config.yaml", "metrics.jsonl", "checkpoint.pt"
@@ -114,6 +115,6 @@ class ResultFolder:
 
     def _recorded(self) -> str | None:
         try:
-            return yaml.safe_load((self.path / CONFIG).read_text()).get("identity")
-        except (yaml.YAMLError, AttributeError):
+            return read_yaml(self.path / CONFIG).get("identity")
+        except (OSError, ValueError, AttributeError):  # it is damaged, or no such file
             return None

@@ -13,7 +13,8 @@ from typing import Any
 
 from forkserver import run_one
 
-Put = Callable[[Path], None]
+Put = Callable[[Path], object]
+Data = bytes | Callable[[], bytes]  # what is large is made when its case is
 MARKER = "EXECUTED"  # a file of this name in a case's folder: code of the stranger was run
 QUICK = ("--epochs", "1", "--batch-size", "8")
 
@@ -50,7 +51,7 @@ class Case:
 
     kind: str
     name: str
-    make: Callable[[Path], None]
+    make: Put
     runs: tuple[tuple[str, ...], ...]
     new_process: bool = False
 
@@ -136,6 +137,10 @@ def _with_digests(record: dict[str, Any], tar: Path, index: Path) -> dict[str, A
     return fitting
 
 
+def put_bytes(path: Path, data: Data) -> None:
+    path.write_bytes(data if isinstance(data, bytes) else data())
+
+
 def payload(marker: Path) -> str:
     """Python code that leaves the marker."""
     return f"open({str(marker)!r}, 'w').close()\n"
@@ -161,7 +166,7 @@ def put_module(path: Path, marker: Path) -> None:
     )
 
 
-def strange_files(*, regular: bool = False) -> Iterator[tuple[str, Callable[[Path], None]]]:
+def strange_files(*, regular: bool = False) -> Iterator[tuple[str, Put]]:
     """Things that may stand where a file is expected. Each function puts one there in place of what is there.
 
     Args:

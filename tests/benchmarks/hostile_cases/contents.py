@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from . import base as b
-from .base import Base, Case
+from .base import Base, Case, Data
 from .samples import replace_member
 
 TRAINERS = (b.DISTILL, b.DALI)
@@ -36,7 +36,7 @@ def cases(base: Base) -> Iterator[Case]:
     yield _unpickled(base)
 
 
-def _case(base: Base, kind: str, name: str, suffix: str, data: bytes) -> Case:
+def _case(base: Base, kind: str, name: str, suffix: str, data: Data) -> Case:
     def make(folder: Path) -> None:
         shards = base.copy(folder, "shards")
         replace_member(shards / "000000.tar", suffix, data)
@@ -45,7 +45,7 @@ def _case(base: Base, kind: str, name: str, suffix: str, data: bytes) -> Case:
     return Case(kind=kind, name=name, make=make, runs=(*TRAINERS, next(OTHERS)))
 
 
-def _rgb_case(base: Base, name: str, data: bytes) -> Case:
+def _rgb_case(base: Base, name: str, data: Data) -> Case:
     def make(folder: Path) -> None:
         shards = base.copy(folder, "rgb", to="shards")
         replace_member(shards / "000000.tar", "jpg", data)
@@ -67,10 +67,10 @@ def _unpickled(base: Base) -> Case:
     return Case(kind="logits", name="pickled", make=make, runs=(*TRAINERS, b.GALLERY, b.SCORE, b.PRUNE, b.VERIFY))
 
 
-def hostile_images(format: str = "PNG") -> dict[str, bytes]:
+def hostile_images(format: str = "PNG") -> dict[str, Data]:
     """Image files that are not what their name says: by a header that lies, by their size, or by their format."""
     whole = _saved(Image.new("L", (8, 8), 7), format)
-    found = {
+    found: dict[str, Data] = {
         "empty": b"",
         "text": b"no image",
         "zeros": bytes(1000),
@@ -106,16 +106,16 @@ def hostile_images(format: str = "PNG") -> dict[str, bytes]:
             Image.new("L", (8, 8)), "PNG", save_all=True, append_images=[Image.new("L", (8, 8), 9)] * 50
         ),
         "30,000 px header": png_header(30_000, 30_000) + whole[33:],
-        "30,000 px": png(30_000, 30_000),
+        "30,000 px": lambda: png(30_000, 30_000),
         "2^31 px header": png_header(2**31 - 1, 2**31 - 1) + whole[33:],
         "0 px": png_header(0, 0) + whole[33:],
-        "wide": png(1_000_000, 1),
-        "text bomb": _with_chunk(whole, b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000))),
-        "profile bomb": _with_chunk(whole, b"iCCP", b"a\0\0" + zlib.compress(bytes(200_000_000))),
+        "wide": lambda: png(1_000_000, 1),
+        "text bomb": lambda: _with_chunk(whole, b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000))),
+        "profile bomb": lambda: _with_chunk(whole, b"iCCP", b"a\0\0" + zlib.compress(bytes(200_000_000))),
         "wrong CRC": whole[:29] + b"\0\0\0\0" + whole[33:],
         "chunk of 2 GB": whole[:33] + struct.pack(">I", 2**31 - 1) + whole[37:],
         "data too short": png_header(8, 8) + _chunk(b"IDAT", zlib.compress(bytes(9))) + _chunk(b"IEND", b""),
-        "data too long": png_header(8, 8) + _chunk(b"IDAT", zlib.compress(bytes(10**8))) + _chunk(b"IEND", b""),
+        "data too long": lambda: png_header(8, 8) + _chunk(b"IDAT", zlib.compress(bytes(10**8))) + _chunk(b"IEND", b""),
         "data no zlib": png_header(8, 8) + _chunk(b"IDAT", b"no zlib") + _chunk(b"IEND", b""),
     }
 

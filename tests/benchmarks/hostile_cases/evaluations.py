@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from . import base as b
-from .base import Base, Case
+from .base import Base, Case, Data, put_bytes
 from .contents import hostile_images
 
 RUNS = (
@@ -27,20 +27,24 @@ RUNS = (
 def cases(base: Base) -> Iterator[Case]:
     turn = cycle(RUNS)
     for name, data in _tars().items():
-        yield _file(base, name, lambda path, data=data: path.write_bytes(data), next(turn), next(turn))
+        yield _file(base, name, lambda path, data=data: put_bytes(path, data), next(turn), next(turn))
     for name, put in b.strange_files():
         yield _file(base, f"file: {name}", put, next(turn))
     for name, image in hostile_images().items():
-        data = _tar([("0.png", image), ("0.cls", b"3"), ("1.png", _image()), ("1.cls", b"3")])
-        yield _file(base, f"image: {name}", lambda path, data=data: path.write_bytes(data), next(turn))
+        yield _file(base, f"image: {name}", lambda path, image=image: _put_tar(path, image), next(turn))
         yield _folder(
-            base, f"image: {name}", lambda folder, image=image: (folder / "c3/x.png").write_bytes(image), next(turn)
+            base, f"image: {name}", lambda folder, image=image: put_bytes(folder / "c3/x.png", image), next(turn)
         )
     for name, put in _folders().items():
         yield _folder(base, name, put, *RUNS[:2])
     for spec in _specs():
         runs = ((*b.DISTILL, "--eval", spec), (*b.SCORE, "--real", spec))
         yield Case(kind="eval", name=f"named {spec[:40]!r}", make=lambda folder: _start(base, folder), runs=runs)
+
+
+def _put_tar(path: Path, image: Data) -> None:
+    data = image if isinstance(image, bytes) else image()
+    path.write_bytes(_tar([("0.png", data), ("0.cls", b"3"), ("1.png", _image()), ("1.cls", b"3")]))
 
 
 def _start(base: Base, folder: Path) -> None:
@@ -83,7 +87,7 @@ def _tar(members: list[tuple[str, bytes]]) -> bytes:
     return buffer.getvalue()
 
 
-def _tars() -> dict[str, bytes]:
+def _tars() -> dict[str, Data]:
     good = [("0.png", _image()), ("0.cls", b"3")]
     labels = {
         "beyond": b"10",
@@ -99,7 +103,7 @@ def _tars() -> dict[str, bytes]:
         "long": b" " * 10**6 + b"3",
     }
     whole = _tar(good)
-    found = {f"label {name}": _tar([good[0], ("0.cls", label)]) for name, label in labels.items()}
+    found: dict[str, Data] = {f"label {name}": _tar([good[0], ("0.cls", label)]) for name, label in labels.items()}
     return found | {
         "no members": _tar([]),
         "no label": _tar(good[:1]),
@@ -111,11 +115,11 @@ def _tars() -> dict[str, bytes]:
         "names not UTF-8": _tar([("\udcff.png", good[0][1])]),
         "no names": _tar([("", good[0][1]), (".", b"")]),
         "pickle beside": _tar([*good, ("0.pkl", b"cos\nsystem\n(S'touch EXECUTED'\ntR.")]),
-        "large member": _tar([*good, ("1.bin", bytes(10**8))]),
+        "large member": lambda: _tar([*good, ("1.bin", bytes(10**8))]),
         "cut": whole[:700],
         "gzip cut": gzip.compress(whole)[:-20],
-        "gzip bomb": gzip.compress(bytes(2**30), 1),
-        "gzip bomb in a member": gzip.compress(whole[: len(whole) - 10240 + 2048] + _huge_member(), 1),
+        "gzip bomb": lambda: gzip.compress(bytes(2**30), 1),
+        "gzip bomb in a member": lambda: gzip.compress(whole[: len(whole) - 10240 + 2048] + _huge_member(), 1),
         "bzip2": bz2.compress(whole)[:-5],
         "xz": lzma.compress(whole)[:-5],
         "xz, other checksum": lzma.compress(whole).replace(b"\x00", b"\x01", 1),
@@ -162,14 +166,14 @@ def _folders() -> dict[str, b.Put]:
         "image a secret": replaced(lambda path: path.symlink_to("/etc/passwd")),
         "image sparse, 1 GB": replaced(lambda path: b._sparse(path, 2**30)),
         "empty class": lambda folder: (folder / "c3/1.png").unlink(),
-        "no classes": lambda folder: [shutil.rmtree(path) for path in folder.iterdir()] and None,
+        "no classes": lambda folder: [shutil.rmtree(path) for path in folder.iterdir()],
         "link to its parent": lambda folder: (folder / "c3/up").symlink_to(".."),
         "link to the root": lambda folder: (folder / "c3/root").symlink_to("/proc/self"),
         "a class more": lambda folder: (folder / "zz").mkdir(),
-        "class named by escapes": lambda folder: (folder / "c3").rename(folder / "\x1b[2J[/]\nerror: x") and None,
-        "class not UTF-8": lambda folder: (folder / "c3").rename(folder / "c3\udcff") and None,
-        "other files": lambda folder: (folder / "c3/evil.py").write_text(b.payload(folder.parent / b.MARKER)) and None,
-        "long name": lambda folder: (folder / "c3/1.png").rename(folder / f"c3/{'n' * 250}.png") and None,
+        "class named by escapes": lambda folder: (folder / "c3").rename(folder / "\x1b[2J[/]\nerror: x"),
+        "class not UTF-8": lambda folder: (folder / "c3").rename(folder / "c3\udcff"),
+        "other files": lambda folder: (folder / "c3/evil.py").write_text(b.payload(folder.parent / b.MARKER)),
+        "long name": lambda folder: (folder / "c3/1.png").rename(folder / f"c3/{'n' * 250}.png"),
     }
 
 

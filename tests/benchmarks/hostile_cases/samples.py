@@ -7,6 +7,8 @@ import io
 import tarfile
 from pathlib import Path
 
+from .base import Data
+
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
 
@@ -36,9 +38,10 @@ def write_members(path: Path, members: Members, *, format: int = tarfile.USTAR_F
     path.with_suffix(".idx").write_bytes(text.encode(errors="surrogateescape"))
 
 
-def replace_member(path: Path, suffix: str, data: bytes, *, all: bool = False) -> None:
+def replace_member(path: Path, suffix: str, data: Data, *, all: bool = False) -> None:
     """Give the first sample's member of that suffix other content, or every sample's."""
     members = read_members(path)
+    data = data if isinstance(data, bytes) else data()
     for number, (info, _) in enumerate(members):
         if info.name.split(".", 1)[1] == suffix:
             members[number] = info, data

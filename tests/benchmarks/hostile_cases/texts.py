@@ -1,9 +1,9 @@
-"""Hostile YAML files, class names and surroundings of a command."""
+"""Hostile YAML files: options and pipelines."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,13 @@ from dreamdistill.invert.config import InvertConfig
 from dreamdistill.shared.core.config import settings_of
 
 from . import base as b
-from .base import Base, Case
+from .base import Base, Case, put_bytes
 from .json_mutations import TEXTS
 
 CONFIG = ("di-invert", "--config", "file.yaml", "--dry-run", "--out", "made")
 PIPELINE = ("di-run", "file.yaml", "--dry-run", "--out", "made")
 STAGE = "{stage: invert, teacher: digits_cnn, images: 4, steps: 2, recipe: noise, workers: 1}"
-SIBLINGS = (
-    "torch",
-    "numpy",
-    "random",
-    "multiprocessing",
-    "safetensors",
-    "yaml",
-    "sitecustomize",
-    "usercustomize",
-    "site",
-)
+ADAPT = "invert: {teacher: x}, distill: {}"
 WRONG: dict[str, Any] = {
     "mapping": {"a": 1},
     "list of lists": [[1, 2]],
@@ -56,34 +46,29 @@ def cases(base: Base) -> Iterator[Case]:
             yield _yaml("yaml", f"{option}: {value}", text.encode(), CONFIG)
     for name, text in _pipelines().items():
         yield _yaml("pipeline", name, text.encode(errors="surrogatepass"), PIPELINE)
-    yield from _class_names(base)
-    yield from _surroundings(base)
 
 
 def _yaml(kind: str, name: str, data: bytes, *runs: tuple[str, ...]) -> Case:
-    return Case(kind=kind, name=name, make=lambda folder: _put(folder / "file.yaml", data), runs=runs)
-
-
-def _put(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+    return Case(kind=kind, name=name, make=lambda folder: put_bytes(folder / "file.yaml", data), runs=runs)
 
 
 def _strange_yaml(name: str, put: b.Put) -> Case:
     def make(folder: Path) -> None:
-        _put(folder / "file.yaml", b"teacher: digits_cnn\nimages: 4\n")
+        put_bytes(folder / "file.yaml", b"teacher: digits_cnn\nimages: 4\n")
         put(folder / "file.yaml")
 
     return Case(kind="yaml", name=f"file: {name}", make=make, runs=(CONFIG, PIPELINE))
 
 
 def _yaml_files() -> dict[str, bytes]:
-    laughs = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
-    mapped = "a0: &a0 {x: 1}\n" + "".join(
-        f"a{n}: &a{n} {{{', '.join(f'k{m}: *a{n - 1}' for m in range(9))}}}\n" for n in range(1, 12)
-    )
-    merges = "a0: &a0 {x: 1}\n" + "".join(
-        f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 30)}], k{n}: 1}}\n" for n in range(1, 40)
-    )
+    def nested(first: str, level: Callable[[int], str], levels: int) -> str:
+        """A value that holds a growing chain of anchors; each names those before it several times."""
+        return f"[&a0 {first}, {', '.join(f'&a{n} {level(n)}' for n in range(1, levels))}]"
+
+    laughs = nested("[x]", lambda n: f"[{', '.join([f'*a{n - 1}'] * 9)}]", 12)
+    mapped = nested("{x: 1}", lambda n: f"{{{', '.join(f'k{m}: *a{n - 1}' for m in range(9))}}}", 12)
+    merges = nested("{x: 1}", lambda n: f"{{<<: [{', '.join([f'*a{n - 1}'] * 30)}], k{n}: 1}}", 30)
+    words = nested(f"[{'x' * 50_000}]", lambda n: f"[{', '.join([f'*a{n - 1}'] * 9)}]", 6)
     code = {
         "object/apply": f"!!python/object/apply:os.system ['touch {b.MARKER}']",
         "object/new": f"!!python/object/new:os.system ['touch {b.MARKER}']",
@@ -95,11 +80,12 @@ def _yaml_files() -> dict[str, bytes]:
     texts = {
         **{f"tag {name}": f"{plain}steps: {tag}\n" for name, tag in code.items()},
         "tag of the whole": f"!!python/object/apply:os.system ['touch {b.MARKER}']",
-        "laughs in a value": f"{laughs}teacher: *a11\n",
-        "laughs in steps": f"{plain}{laughs}steps: *a11\n",
-        "laughs of mappings": f"{mapped}teacher: *a11\n",
-        "laughs in stages": f"{laughs}stages: {{a: *a11}}\n",
-        "laughs of merges": f"{merges}stages: {{a: *a39}}\n",
+        "laughs in a text": f"{plain.replace('digits_cnn', laughs)}",
+        "long words in a text": f"{plain.replace('digits_cnn', words)}",
+        "laughs in steps": f"{plain}steps: {laughs}\n",
+        "laughs of mappings": f"{plain}betas: {mapped}\n",
+        "laughs in stages": f"stages: {{a: {{stage: invert, teacher: {laughs}}}}}\n",
+        "laughs of merges": f"{plain}betas: {merges}\n",
         "alias of itself": "teacher: &a [*a]\n",
         "alias of the whole": "&a\nteacher: digits_cnn\nsteps: *a\n",
         "merge of itself": "a: &a {<<: *a, b: 1}\nteacher: x\n",
@@ -179,11 +165,11 @@ def _pipelines() -> dict[str, str]:
         "unknown option a list": f"? [seed]\n: 1\nstages: {two}",
         "latency of nothing": f"latency_batch: 0\nstages: {two}",
         "latency huge": f"latency_batch: {10**15}\nstages: {two}",
-        "adapt of 10^9 rounds": f"stages: {{a: {{stage: adapt, rounds: {10**9}, invert: {{teacher: x}}, distill: {{}}}}}}",
+        "adapt of 10^9 rounds": f"stages: {{a: {{stage: adapt, rounds: {10**9}, {ADAPT}}}}}",
         "adapt of many keys": "stages: {a: {stage: adapt, rounds: 2, invert: {1: 2}, distill: {[a]: 1}}}",
         "adapt of texts": "stages: {a: {stage: adapt, rounds: x, invert: y, distill: z}}",
         "adapt of null": "stages: {a: {stage: adapt, rounds: , invert: , distill: }}",
-        "adapt over another": f"stages: {{a_1: {STAGE}, a: {{stage: adapt, rounds: 2, invert: {{teacher: x}}, distill: {{}}}}}}",
+        "adapt over another": f"stages: {{a_1: {STAGE}, a: {{stage: adapt, rounds: 2, {ADAPT}}}}}",
         "10,000 stages": "stages:\n" + "".join(f"  s{number}: {STAGE}\n" for number in range(10_000)),
     }
     stage_names = {
@@ -199,38 +185,3 @@ def _pipelines() -> dict[str, str]:
             {"stages": {text: {"stage": "invert", "teacher": "digits_cnn"}, "b": {"stage": "distill", "shards": text}}}
         )
     return found
-
-
-def _class_names(base: Base) -> Iterator[Case]:
-    run = (*b.INVERT[:-1], "made", "--class-names", "names.txt")
-    good = [f"class {number}" for number in range(10)]
-    for name, put in b.strange_files():
-
-        def make(folder: Path, put: b.Put = put) -> None:
-            _put(folder / "names.txt", "\n".join(good).encode())
-            put(folder / "names.txt")
-
-        yield Case(kind="class names", name=f"file: {name}", make=make, runs=(run,))
-    for name, text in TEXTS.items():
-        data = "\n".join([text, *good[1:]]).encode(errors="surrogatepass")
-        yield Case(
-            kind="class names",
-            name=name,
-            make=lambda folder, data=data: _put(folder / "names.txt", data),
-            runs=(run,),
-        )
-
-
-def _surroundings(base: Base) -> Iterator[Case]:
-    """A working folder that holds modules with the names of those that Python or a library imports."""
-    verify, workers = (*b.VERIFY, "--json"), (*b.INVERT[:-4], "2", "--out", "made")
-    for module in SIBLINGS:
-
-        def make(folder: Path, module: str = module) -> None:
-            base.copy(folder, "shards")
-            for place in (folder, folder / "shards"):
-                (place / f"{module}.py").write_text(b.payload(folder / b.MARKER))
-                (place / f"{module}.pth").write_text(f"import os; {b.payload(folder / b.MARKER)}")
-
-        runs = (verify, b.DISTILL, *([workers] if module in ("multiprocessing", "torch", "random") else []))
-        yield Case(kind="surroundings", name=module, make=make, runs=runs, new_process=True)
