@@ -10,12 +10,15 @@ import torch
 
 from ..shared.core.device import pick_device
 from ..shared.core.errors import ConfigError, one_line
+from ..shared.core.files import read_limited
 from ..shared.core.launch import Place, find_place
 from ..shared.models.classifier import Classifier, load_model
 from .config import InvertConfig
 from .engine import check_recipe
 from .executors.ray import require_ray
 from .recipe import Recipe, find_recipe
+
+_CLASS_NAMES = 2**24  # bytes of a file of class names, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +103,8 @@ def _load_teacher(config: InvertConfig, device: torch.device) -> Classifier:
 def _class_names(path: Path) -> list[str]:
     """The lines of a text file; empty ones at its end do not count."""
     try:
-        return path.read_text(encoding="utf-8").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_limited(path, _CLASS_NAMES).decode("utf-8").rstrip().splitlines()
+    except (OSError, ValueError) as error:
         raise ConfigError(f"--class-names {path} cannot be read: {one_line(error)}; give a text file") from error
 
 

@@ -23,6 +23,7 @@ that has learned from the rounds before. It is read as the stages that do it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ from ..shared.core.values import coerce
 STAGES: dict[str, type[StageConfig]] = {"invert": InvertConfig, "distill": DistillConfig, "prune": PruneConfig}
 _REFERENCES = ("shards", "teacher", "student", "init", "compete_with")  # options that may name an earlier stage
 _ADAPT = ("stage", "rounds", "invert", "distill")
+_MOST = 1000  # stages of a file
+_NAME = re.compile(r"\w[\w .-]{0,99}")  # of a stage: it becomes the name of a folder
 _HERE = Path(__file__).parent
 
 
@@ -103,18 +106,16 @@ def load_pipeline(name: str, changes: Mapping[str, Any]) -> Pipeline:
         path = shipped[name]
     content = {**load_yaml(path), **changes}
     stages, score = content.pop("stages", None), content.pop("score", None)
-    out = Path(str(content.pop("out", f"runs/{path.stem}")))
+    out = coerce(settings_of(InvertConfig)["out"], content.pop("out", f"runs/{path.stem}"))
     if not isinstance(stages, dict) or not stages:
         raise ConfigError(f"{path} must have 'stages:', each with a name and its options")
     read = _Stages(path=path, shared=content, out=out)
     for stage_name, options in stages.items():
-        read.add(str(stage_name), options)
+        read.add(stage_name, options)
     known = {"latency_batch"} | {key for stage in read.stages for key in settings_of(type(stage.config))}
     for key in content:
-        if str(key).replace("-", "_") not in known:
-            raise ConfigError(
-                f"unknown option {key!r} in {path}{nearest(str(key), [*known, 'out', 'stages', 'score'])}"
-            )
+        if key.replace("-", "_") not in known:
+            raise ConfigError(f"unknown option {key!r:.80} in {path}{nearest(key, [*known, 'out', 'stages', 'score'])}")
     latency_batch = coerce(settings_of(PruneConfig)["latency_batch"], content.get("latency_batch", 1))
     if score is not None:
         if not isinstance(score, dict):
@@ -140,6 +141,10 @@ class _Stages:
 
     def add(self, name: str, options: Any) -> None:
         kinds = [*STAGES, "adapt"]
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"stage {name!r:.80} in {self.path} needs another name, for a folder: letters, digits, '_', '-', '.'"
+            )
         if not isinstance(options, dict) or options.get("stage") not in kinds:
             raise ConfigError(f"stage {name!r} in {self.path} must say 'stage:', one of {', '.join(kinds)}")
         if options["stage"] == "adapt":
@@ -151,7 +156,7 @@ class _Stages:
         where = f"stage {name!r} in {self.path}"
         for key in options:
             if key not in _ADAPT:
-                raise ConfigError(f"unknown option {key!r} of {where}{nearest(str(key), _ADAPT)}")
+                raise ConfigError(f"unknown option {key!r:.80} of {where}{nearest(key, _ADAPT)}")
         rounds, invert, distill = options.get("rounds"), options.get("invert"), options.get("distill")
         if type(rounds) is not int or rounds < 2:
             raise ConfigError(f"{where} must say 'rounds:', 2 or more: the first is made without a student")
@@ -161,10 +166,10 @@ class _Stages:
             ("invert", {"out", "compete_with", "append"}),
             ("distill", {"out", "shards", "rounds", "init"}),
         ):
-            if taken := own & {str(key) for key in options[section]}:
+            if taken := own & options[section].keys():
                 raise ConfigError(f"{min(taken)!r} of {where} is set by adapt itself: leave it out")
         folder = str(self.out / name)
-        alone = {key: value for key, value in invert.items() if str(key).replace("-", "_") != "alpha_compete"}
+        alone = {key: value for key, value in invert.items() if key.replace("-", "_") != "alpha_compete"}
         self._add(f"{name}_1", "invert", {**alone, "out": folder})
         for number in range(1, rounds):
             student, before = f"{name}_student_{number}", f"{name}_student_{number - 1}"
@@ -179,11 +184,13 @@ class _Stages:
     def _add(self, name: str, kind: str, options: Mapping[str, Any], round: int = 0) -> None:
         if name in self.folders:
             raise ConfigError(f"{self.path} has two stages {name!r}")
+        if len(self.stages) == _MOST:
+            raise ConfigError(f"{self.path} has more than {_MOST} stages: divide it into several files")
         known = settings_of(STAGES[kind])
-        values = {key: value for key, value in self.shared.items() if str(key).replace("-", "_") in known}
+        values = {key: value for key, value in self.shared.items() if key.replace("-", "_") in known}
         values |= {"out": str(self.out / name), **options}
         for key in _REFERENCES:
-            if values.get(key) in self.folders:
+            if isinstance(values.get(key), str) and values[key] in self.folders:
                 values[key] = str(self.folders[values[key]])
         config = from_mapping(STAGES[kind], values, source=f"stage {name!r} of {self.path}")
         self.stages.append(Stage(name=name, kind=kind, config=config, round=round))

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..shared.cli.commandline import plain
 from .plan import Pipeline
 
 _SCORES = {  # the measures of a shard folder that the table shows, and their titles
@@ -144,12 +145,12 @@ def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
 
 def print_report(report: PipelineReport, title: str) -> None:
     """The report as tables on stdout."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=plain(title), title_justify="left")
     for column in ("network", "top-1", "MACs", f"ms for a batch of {report.latency_batch}", "seconds to make"):
         table.add_column(column, justify="left" if column == "network" else "right")
     for row in report.networks:
         table.add_row(
-            row.name.replace("_", " "),
+            plain(row.name.replace("_", " ")),
             "" if row.top1 is None else f"{100 * row.top1:.2f} %",
             f"{row.macs:,}",
             f"{row.latency_ms:.3g}",
@@ -163,7 +164,7 @@ def print_report(report: PipelineReport, title: str) -> None:
         for name, entry in report.stages.items()
         if entry.stage == "invert"
     )
-    Console().print(f"{images}; {report.seconds:.0f} s in all", highlight=False)
+    Console().print(plain(f"{images}; {report.seconds:.0f} s in all"))
 
 
 def _score_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -177,5 +178,7 @@ def _score_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
         table.add_column(column, justify="right" if column else "left")
     for title, values in rows.items():
         cells = [values.get(name) for name in names]
-        table.add_row(title, *("" if v is None else f"{v:,}" if isinstance(v, int) else f"{v:.3g}" for v in cells))
+        table.add_row(
+            plain(title), *("" if v is None else f"{v:,}" if isinstance(v, int) else f"{v:.3g}" for v in cells)
+        )
     return table

@@ -19,7 +19,7 @@ from ..shared.cli.commandline import (
     run_command,
     version_option,
 )
-from ..shared.core.errors import ConfigError
+from ..shared.core.errors import ConfigError, printable
 from ..shared.core.files import read_limited, write_text
 from ..shared.core.launch import require_alone
 from ..shared.core.records import LARGEST, from_json, parse_json
@@ -94,9 +94,8 @@ def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **chang
     plan = load_pipeline(pipeline, {key: value for key, value in changes.items() if value is not None})
     if dry_run_only:
         steps = {stage.name: {"stage": stage.kind, "out": str(stage.config.out)} for stage in plan.stages}
-        click.echo(
-            json.dumps(steps) if as_json else "\n".join(f"{n}: {s['stage']} -> {s['out']}" for n, s in steps.items())
-        )
+        lines = (printable(f"{name}: {step['stage']} -> {step['out']}") for name, step in steps.items())
+        click.echo(json.dumps(steps) if as_json else "\n".join(lines))
         return
     report = run(plan)
     if as_json:

@@ -20,9 +20,10 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from ..core.config import GENERAL, StageConfig, from_mapping, load_yaml, settings_of
-from ..core.errors import DreamError, StoppedError, named
+from ..core.config import GENERAL, StageConfig, by_name, from_mapping, load_yaml, settings_of
+from ..core.errors import DreamError, StoppedError, named, printable
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
 from .help import GroupedCommand, GroupedOption, help_all_option
@@ -56,9 +57,7 @@ def stage_command(
     """
 
     def callback(config_file: Path | None, dry_run_only: bool, as_json: bool, debug: bool, **given: Any) -> None:
-        values = (
-            {str(key).replace("-", "_"): value for key, value in load_yaml(config_file).items()} if config_file else {}
-        )
+        values = by_name(load_yaml(config_file), source=str(config_file)) if config_file else {}
         values |= {key: value for key, value in given.items() if value is not None}
         config = from_mapping(config_class, values, source=str(config_file))
         stage = importlib.import_module(".stage", package)  # only now: it imports torch, which --help can do without
@@ -163,11 +162,17 @@ def print_result(values: Mapping[str, Any], *, as_json: bool, title: str) -> Non
     if as_json:
         click.echo(json.dumps(values))
         return
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(title=plain(title), show_header=False, title_justify="left")
     for key, value in values.items():
         if value is not None:
-            table.add_row(key.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            table.add_row(plain(key.replace("_", " ")), plain(text))
     Console().print(table)
+
+
+def plain(text: str) -> Text:
+    """A text of a user or of a file, for rich: as it is, where rich would obey ``[red]`` in it."""
+    return Text(printable(text))
 
 
 def metavar(kind: Any) -> str:
@@ -209,11 +214,13 @@ def _sentence(error: OSError) -> str:
         return f"no space left to write {error.filename or 'the result'}; free some and run the same command again"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"cannot use {error.filename}: {error.strerror}; give rights to it, or choose another folder"
+    if error.errno is not None and error.filename is not None:
+        return f"cannot use {error.filename}: {error.strerror}; name or make another one"
     return f"{error}; run again with --debug to see where"
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {printable(message)}", err=True)
     return code

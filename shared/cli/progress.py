@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from ..core.errors import printable
+
 PLAIN_EVERY = 5.0  # seconds between plain lines
 
 
@@ -81,9 +83,9 @@ class ProgressBar:
     def log(self, message: str) -> None:
         """Print a line above the bar. It stays on the screen."""
         if self._rich is not None:
-            self._rich.console.print(message, highlight=False)
+            self._rich.console.print(Text(printable(message)))
         else:
-            print(message, file=sys.stderr, flush=True)
+            print(printable(message), file=sys.stderr, flush=True)
 
     def _show(self, *, final: bool) -> None:
         now = time.monotonic()

@@ -8,6 +8,7 @@ what a value may look like. This module knows neither click nor torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import typing
@@ -16,11 +17,10 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from .errors import ConfigError, nearest, one_line
 from .launch import is_restart
 from .values import OPTIONS, Bounds, Setting, check, coerce
+from .yaml_files import read_yaml
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Settings")
@@ -113,6 +113,7 @@ class StageConfig(Settings):
         return self.overwrite and not is_restart()
 
 
+@functools.cache  # a pipeline has many stages of a few classes
 def settings_of(cls: type) -> dict[str, Setting]:
     """Every setting of a configuration class by name, those of its presets included; inherited ones come last."""
     hints = typing.get_type_hints(cls)
@@ -140,14 +141,14 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, source: str = "the 
     """Build ``cls`` from a flat mapping of setting names (dashes or underscores) to text or YAML values.
 
     Raises:
-        ConfigError: a key is unknown (the nearest known one is named), a value cannot be read, or one is missing.
+        ConfigError: a key is unknown (the nearest known one is named) or given twice, a value cannot be read, or one
+            is missing.
     """
     known = settings_of(cls)
     coerced: dict[str, Any] = {}
-    for key, value in values.items():
-        name = str(key).replace("-", "_")
+    for name, value in by_name(values, source=source).items():
         if name not in known:
-            raise ConfigError(f"unknown option {key!r} in {source}{nearest(name, known)}")
+            raise ConfigError(f"unknown option {name!r:.80} in {source}{nearest(name, known)}")
         coerced[name] = coerce(known[name], value)
     arguments: dict[str, Any] = {}
     for item in dataclasses.fields(cls):  # type: ignore[arg-type]
@@ -158,6 +159,19 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, source: str = "the 
         elif item.default is MISSING and item.default_factory is MISSING:
             raise ConfigError(f"{known[item.name].flag} is required")
     return cls(**arguments)
+
+
+def by_name(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """The same values by names with underscores.
+
+    Raises:
+        ConfigError: an option stands there twice, once with dashes.
+    """
+    named = {key.replace("-", "_"): value for key, value in values.items()}
+    if len(named) != len(values):
+        twice = next(key for key in values if "-" in key and key.replace("-", "_") in values)
+        raise ConfigError(f"{source} has {twice!r:.80} twice, with dashes and with underscores: delete one")
+    return named
 
 
 def to_mapping(config: Settings) -> dict[str, Any]:
@@ -179,16 +193,16 @@ def fingerprint(values: Any) -> str:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
+    """Read a YAML mapping (:mod:`.yaml_files`).
 
     Raises:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
     """
     try:
-        loaded = yaml.safe_load(path.read_text())
+        loaded = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is not valid YAML: {one_line(error)}") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} must hold 'option: value' lines")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import types
 import typing
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Union
 
 from .errors import ConfigError, nearest
 
+LARGEST = 2**62  # of whole numbers; libraries take 64 bits
 OPTIONS = "Options"  # the group of settings that name none
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
@@ -92,8 +94,8 @@ def coerce(option: Setting, value: Any) -> Any:
         raise ConfigError(f"{option.flag} needs a value")
     try:
         result = _convert(kind, value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{option.flag} must be {describe(kind)}, not {value!r}") from error
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        raise ConfigError(f"{option.flag} must be {describe(kind)}, not {_shown(value)}") from error
     check(option, result)
     return result
 
@@ -106,7 +108,7 @@ def check(option: Setting, value: Any) -> None:
     """
     if option.choices and value not in option.choices:
         hint = nearest(str(value), option.choices)
-        raise ConfigError(f"{option.flag} must be one of {', '.join(option.choices)}, not {value!r}{hint}")
+        raise ConfigError(f"{option.flag} must be one of {', '.join(option.choices)}, not {_shown(value)}{hint}")
     if problem := option.bounds.problem(value):
         raise ConfigError(f"{option.flag} must be {problem}")
 
@@ -115,7 +117,7 @@ def _convert(kind: Any, value: Any) -> Any:
     """Text or a YAML value as a value of a type: int, float, bool, str, Path, or a tuple of one of them.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none.
+        KeyError, OverflowError, TypeError, ValueError: it is none.
     """
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
@@ -127,7 +129,21 @@ def _convert(kind: Any, value: Any) -> Any:
         return value if isinstance(value, bool) else _TRUTHS[str(value).lower()]
     if isinstance(value, bool | list | tuple | dict) or (kind is int and isinstance(value, float)):
         raise TypeError(value)
-    return kind(value.strip() if isinstance(value, str) and kind is not str else value)
+    result = kind(value.strip() if isinstance(value, str) and kind is not str else value)
+    if kind is int and abs(result) > LARGEST:
+        raise ValueError("too large")
+    if kind in (str, Path) and b"\0" in os.fsencode(result):  # half a character of UTF-16 raises a ValueError here
+        raise ValueError("no text")
+    return result
+
+
+def _shown(value: Any) -> str:
+    """A value as an error message quotes it: lists and mappings may be of any size, so they are not written out."""
+    if isinstance(value, list | tuple | dict):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "a number of so many digits"
+    return f"{value!r:.80}"
 
 
 def describe(kind: Any) -> str:
