@@ -1,6 +1,6 @@
 """What the tool remembers for a user between commands, in a folder of the user's own.
 
-It must not lie in a shard folder or beside a model: those may come from a stranger, who could then vouch for himself.
+It must not lie in a shard folder or beside a model: those may come from somebody else, and could vouch for themselves.
 What is remembered only saves work or questions. A folder that cannot be written is no error.
 """
 
