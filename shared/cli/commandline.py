@@ -214,6 +214,8 @@ def _sentence(error: OSError) -> str:
         return f"no space left to write {error.filename or 'the result'}; free some and run the same command again"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"cannot use {error.filename}: {error.strerror}; give rights to it, or choose another folder"
+    if "temporary directory" in str(error.strerror):  # torch cannot be imported without one
+        return "there is no folder for temporary files that can be written: set TMPDIR to one"
     if error.errno is not None and error.filename is not None:
         return f"cannot use {error.filename}: {error.strerror}; name or make another one"
     return f"{error}; run again with --debug to see where"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 import pytest
 from helpers import BIN, PATIENCE, Di, complete_shards, contents, temporaries
 
+SmallDisk = Callable[[str, str], "subprocess.CompletedProcess[str]"]
 INVERT = ["--teacher", "digits_cnn", "--shard-size", 4, "--workers", 1]
 
 
 @pytest.fixture
-def on_small_disk(tmp_path: Path) -> Callable[[str, str], subprocess.CompletedProcess[str]]:
+def on_small_disk(tmp_path: Path) -> SmallDisk:
     """Runs a shell script that has a small file system of its own at ./disk; needs user namespaces (Linux)."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -36,9 +38,7 @@ def on_small_disk(tmp_path: Path) -> Callable[[str, str], subprocess.CompletedPr
     return run
 
 
-def test_full_disk_under_di_invert(
-    di: Di, on_small_disk: Callable[[str, str], subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_full_disk_under_di_invert(di: Di, on_small_disk: SmallDisk, tmp_path: Path) -> None:
     command = ["--teacher", "digits_cnn", "--images", 80, "--shard-size", 8, "--steps", 2, "--workers", 1]
     line = " ".join(["di-invert", *map(str, command), "--out", "disk"])
     done = on_small_disk(
@@ -63,9 +63,7 @@ def test_full_disk_under_di_invert(
     assert di("di-shards", "verify", ample)[0] == 0
 
 
-def test_full_disk_under_di_distill(
-    on_small_disk: Callable[[str, str], subprocess.CompletedProcess[str]], made_shards: Path, tmp_path: Path
-) -> None:
+def test_full_disk_under_di_distill(on_small_disk: SmallDisk, made_shards: Path, tmp_path: Path) -> None:
     line = f"di-distill --shards {made_shards} --epochs 1 --loader webdataset --out disk"
     done = on_small_disk("60k", f"{line}; echo $?; cp -r disk full")
     error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -76,9 +74,65 @@ def test_full_disk_under_di_distill(
     assert not temporaries(tmp_path / "full")
 
 
-def test_read_only_folder(
-    on_small_disk: Callable[[str, str], subprocess.CompletedProcess[str]], made_shards: Path, tmp_path: Path
-) -> None:
+def test_full_disk_in_a_later_checkpoint(di: Di, on_small_disk: SmallDisk, made_shards: Path, tmp_path: Path) -> None:
+    options = f"--shards {made_shards} --student digits_cnn_small --epochs 40 --loader webdataset"
+    assert di("di-distill", *options.split(), "--out", tmp_path / "undisturbed")[0] == 0
+    line = f"di-distill {options} --out disk"
+    once_and_a_half = 4 * (tmp_path / "undisturbed/model.safetensors").stat().st_size  # a checkpoint has 2.6 of them
+    done = on_small_disk(
+        f"{once_and_a_half}",
+        f"{line}; echo $?; cp -r disk full; mount -o remount,size=8m disk && {line} --json && cp -r disk ample",
+    )
+    error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.stdout.splitlines()[0] == "1", done
+    assert error == ["error: no space left to write the result; free some and run the same command again"]
+    assert (tmp_path / "full/checkpoint.pt").exists()  # the one before
+    assert not temporaries(tmp_path / "full")
+    assert weights(tmp_path / "ample") == weights(tmp_path / "undisturbed")
+    assert not (tmp_path / "ample/checkpoint.pt").exists()
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+TWO_WORKERS = "di-invert --teacher digits_cnn --images 8 --shard-size 2 --steps 2 --workers 2 --out out"
+STUDENT = "di-distill --shards out --epochs 1 --out student"
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        "mount --move disk /dev/shm && df -k /dev/shm | grep -q ' 64 ' && export TMPDIR=/nonexistent",
+        "mount -o remount,ro disk && export TMPDIR=$PWD/disk",
+    ],
+    ids=["tiny /dev/shm and no TMPDIR", "read-only TMPDIR"],
+)
+def test_no_room_for_temporary_files(on_small_disk: SmallDisk, tmp_path: Path, prepare: str) -> None:
+    done = on_small_disk("64k", f"{prepare} && {TWO_WORKERS} && {STUDENT}")
+    assert done.returncode == 0, done
+    assert (tmp_path / "student/report.json").exists()
+
+
+def test_no_folder_for_temporary_files_at_all(on_small_disk: SmallDisk) -> None:
+    read_only = "for d in /tmp /var/tmp /usr/tmp; do mount --bind $d $d; mount -o remount,bind,ro $d; done 2>/dev/null"
+    script = f"export TMPDIR=/nonexistent OUT=/dev/shm/out; mount --move disk /dev/shm; {read_only}; cd /sys"
+    done = on_small_disk("1m", f"{script}; {TWO_WORKERS} --out $OUT; echo $?; ls $OUT")
+    assert done.stdout.split() == ["1"], done  # and the folder is empty
+    assert done.stderr == "error: there is no folder for temporary files that can be written: set TMPDIR to one\n"
+
+
+def test_the_compiler_has_no_space(on_small_disk: SmallDisk, tmp_path: Path) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("torch compiles with g++")
+    done = on_small_disk("64k", f"export TMPDIR=$PWD/disk; {TWO_WORKERS} --workers 1 --compile on")
+    assert done.returncode == 0, done
+    assert "torch.compile failed" in done.stderr
+    assert "going on without it" in done.stderr
+    assert complete_shards(tmp_path / "out") == 4
+
+
+def test_read_only_folder(on_small_disk: SmallDisk, made_shards: Path, tmp_path: Path) -> None:
     command = " ".join(["di-invert --out disk --images 80", *map(str, INVERT)])
     done = on_small_disk(
         "4m",

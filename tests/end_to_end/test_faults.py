@@ -111,6 +111,24 @@ def test_a_clock_that_jumps_back(di: Di, shards: Path, made_shards: Path, as_mad
     assert json.loads(stdout.splitlines()[-1])["shards"] == 2
 
 
+@pytest.mark.parametrize("years", [-50, 1])
+def test_a_clock_that_jumps_while_there_is_a_checkpoint(di: Di, made_shards: Path, tmp_path: Path, years: int) -> None:
+    command = ["di-distill", "--shards", made_shards, "--epochs", 3]
+    assert di(*command, "--out", tmp_path / "undisturbed")[0] == 0
+    out = tmp_path / "out"
+    (out / "model.safetensors").mkdir(parents=True)  # so that it fails when it saves the model
+    assert di(*command, "--out", out)[0] == 1
+    (out / "model.safetensors").rmdir()
+    for path in (out, *out.iterdir()):
+        then = path.stat().st_mtime + years * 365 * 86400
+        os.utime(path, (then, then))
+    code, _, stderr = di(*command, "--out", out)
+    assert code == 0, stderr
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (out, tmp_path / "undisturbed")]
+    assert weights[0] == weights[1]
+    assert sorted(path.name for path in out.iterdir()) == sorted(p.name for p in (tmp_path / "undisturbed").iterdir())
+
+
 # NaN
 
 
