@@ -69,6 +69,14 @@ def process_put_back() -> Iterator[None]:
         setattr(cudnn, name, flag)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tool remembers for a user is kept apart from the developer's own."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _process_put_back() -> Iterator[None]:
     with process_put_back():

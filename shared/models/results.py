@@ -25,7 +25,7 @@ from .checkpoints import MODEL_JSON, MODEL_WEIGHTS
 REPORT, CONFIG, METRICS, CHECKPOINT = "report.json", "config.yaml", "metrics.jsonl", "checkpoint.pt"
 _OWN_FILES = (REPORT, CONFIG, METRICS, CHECKPOINT, MODEL_JSON, MODEL_WEIGHTS)
 # Settings that say where and how to run, not what the result is.
-_NOT_IDENTITY = ("out", "overwrite", "device", "shards", "rounds", "init", "teacher", "weights", "eval")
+_NOT_IDENTITY = ("out", "overwrite", "device", "shards", "rounds", "init", "teacher", "weights", "code", "eval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

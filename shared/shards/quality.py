@@ -6,7 +6,7 @@ No stage uses the score to make images.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..core.records import from_json
 from ..data.accuracy import check_labels
 from ..data.labelled import LabelledSet, labelled_batches, open_labelled
 from ..models.classifier import Classifier, load_model, reload_model
+from ..models.named_files import name_files
 from .folder import ShardFolder
 from .loaders import make_loader
 from .measures import Measures, frechet_distance, measure, require_torchmetrics
@@ -65,6 +66,7 @@ def score_folder(
     verifier: str | None = None,
     verifier_weights: str | None = None,
     real: str | None = None,
+    code: Sequence[Path] = (),
     device: str = "auto",
 ) -> Score:
     """Score a shard folder. Networks and real images are named as for the commands.
@@ -75,17 +77,19 @@ def score_folder(
         teacher, weights: where the teacher is now, if it is not where the manifest says.
         verifier: a network for the same classes that was not used to make the images.
         real: real images for comparison, as for ``--eval``.
+        code: Python files that the shards or a saved model may name.
 
     Raises:
         ConfigError: an input cannot be used or has other classes, or torchmetrics is not installed.
     """
     shards = ShardFolder.open(path)
+    name_files(code)
     torch_device = pick_device(device)
     record = shards.manifest.teacher
     verifier_model = None
     if verifier is not None:
         verifier_model = load_model(
-            verifier, weights=verifier_weights, image_size=record.image_size, device=torch_device
+            verifier, weights=verifier_weights, image_size=record.image_size, code=code, device=torch_device
         )
         if verifier_model.num_classes != record.num_classes:
             raise ConfigError(
@@ -103,7 +107,7 @@ def score_folder(
     inputs = (verifier_model.sha256 if verifier_model else None, images.name if images else None)
     if earlier is not None and (earlier.verifier, earlier.real_name) == inputs:
         return earlier
-    model = reload_model(record, name=teacher, weights=weights, device=torch_device)
+    model = reload_model(record, name=teacher, weights=weights, code=code, device=torch_device)
     return score(shards, model, verifier=verifier_model, real=images)
 
 
