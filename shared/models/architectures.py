@@ -17,11 +17,11 @@ from torch import nn
 from ..core.errors import ConfigError
 from .architecture import Architecture, State
 from .channels import apply_channel_config
-from .checkpoints import MODEL_JSON, MODEL_WEIGHTS, ModelRecord, read_model_record, read_saved_weights
+from .checkpoints import MODEL_JSON, MODEL_WEIGHTS, ModelRecord, check_weights_file, read_model_record
 from .libraries import own_architecture, timm_architecture, torchvision_architecture
 from .named_files import read_source, source_from_data, split_name
 from .networks import NETWORKS
-from .state_dicts import weight_shapes
+from .state_dicts import read_weights, weight_shapes
 from .user_files import user_architecture
 
 
@@ -69,6 +69,7 @@ def _saved_model(folder: Path, network: nn.Module | None, code: Sequence[Path]) 
     if not (folder / MODEL_JSON).is_file():
         raise ConfigError(f"{folder} holds no saved model: there is no {MODEL_JSON} in it")
     saved = read_model_record(folder)
+    check_weights_file(folder, saved)
     base = _base(folder, saved, code) if network is None else None
 
     def build(num_classes: int | None, channels: int) -> nn.Module:
@@ -85,7 +86,7 @@ def _saved_model(folder: Path, network: nn.Module | None, code: Sequence[Path]) 
     def pretrained(entry: str | None) -> State:
         if entry is not None:
             raise ConfigError(f"--weights {entry}: there is no such file")
-        return read_saved_weights(folder, saved)
+        return read_weights(folder / MODEL_WEIGHTS)
 
     return Architecture(
         name=str(folder.resolve()),

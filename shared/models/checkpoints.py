@@ -9,7 +9,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.errors import ConfigError, DreamError, one_line
 from ..core.files import sha256_of_file, write_bytes
@@ -18,7 +18,7 @@ from .channels import channel_config
 from .identity import Probes, check_description, check_probes, check_text
 from .preprocessing import Preprocessing
 from .probes import probe_logits
-from .state_dicts import read_weights, weights_sha256
+from .state_dicts import weights_sha256
 
 MODEL_JSON = "model.json"
 MODEL_WEIGHTS = "model.safetensors"
@@ -137,14 +137,15 @@ def read_model_record(folder: Path) -> ModelRecord:
         raise DreamError(f"{path} is damaged ({one_line(error)}); make the model again") from error
 
 
-def read_saved_weights(folder: Path, saved: ModelRecord) -> dict[str, Tensor]:
-    """The weights of a saved model.
+def check_weights_file(folder: Path, saved: ModelRecord) -> None:
+    """Check that the weights of a saved model are those of its record.
 
     Raises:
         ConfigError: they are missing.
         DreamError: they are damaged.
     """
     path = folder / MODEL_WEIGHTS
-    if path.is_file() and sha256_of_file(path) != saved.file_sha256:
+    if not path.is_file():
+        raise ConfigError(f"there is no weights file {path}: make the model again")
+    if sha256_of_file(path) != saved.file_sha256:
         raise DreamError(f"{path} is damaged: it is not the file that {MODEL_JSON} describes; make the model again")
-    return read_weights(path)

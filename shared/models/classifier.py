@@ -212,10 +212,8 @@ def new_network(
 ) -> tuple[str | None, nn.Module]:
     """A network with new weights of the named architecture, and the name that builds it (``Architecture.base``).
 
-    ``named_by`` and ``code``: see :func:`~.architectures.find_architecture`.
-
     Raises:
-        ConfigError: the name is unknown or not allowed, or the network cannot take the teacher's images and classes.
+        ConfigError: see :func:`~.architectures.find_architecture`, or it cannot take the teacher's images and classes.
     """
     architecture = find_architecture(name, named_by=named_by, code=code)
     network = _build(architecture, num_classes, preprocessing.channels, seed=seed)
