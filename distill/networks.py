@@ -12,14 +12,15 @@ from torch import nn
 from ..shared.core.errors import ConfigError
 from ..shared.models.classifier import (
     Classifier,
-    check_same,
     check_student,
     draw_new_weights,
     load_model,
     new_network,
     reload_model,
 )
-from ..shared.models.identity import ClassifierRecord
+from ..shared.models.comparison import check_same
+from ..shared.models.identity import MANIFEST_OF_SHARDS, ClassifierRecord
+from ..shared.models.named_files import name_files
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.models.state_dicts import weights_sha256
 from .config import DistillConfig
@@ -39,8 +40,9 @@ def find_teacher(
     """
     if given is not None:
         return given_teacher(given, record, device, named=bool(config.teacher or config.weights))
+    name_files(config.code, config.student)  # first: the teacher may be of the same file
     try:
-        return reload_model(record, name=config.teacher, weights=config.weights, device=device)
+        return reload_model(record, name=config.teacher, weights=config.weights, code=config.code, device=device)
     except ConfigError as error:
         if config.teacher or config.weights or config.training.labels == "teacher":
             raise
@@ -84,7 +86,7 @@ class Student:
     def load_saved(self, config: DistillConfig, device: torch.device) -> nn.Module:
         """The student as it was saved, in eval mode. A module in memory gets the saved weights, in place."""
         network = self.network if self.architecture is None else None
-        return load_model(str(config.out), network=network, device=device).network
+        return load_model(str(config.out), network=network, code=config.code, device=device).network
 
 
 def start_student(
@@ -112,7 +114,7 @@ def start_student(
             given.requires_grad_(True)
         return Student(network=given, architecture=None, start=weights_sha256(given))
     if config.init is not None:
-        saved = load_model(str(config.init))
+        saved = load_model(str(config.init), code=config.code)
         if (saved.num_classes, saved.preprocessing) != (num_classes, preprocessing):
             raise ConfigError(
                 f"--init {config.init} is a model for other classes, image size, mean or std than the teacher's: name"
@@ -125,7 +127,12 @@ def start_student(
         )
     if (name := config.student or record.name) is not None:
         architecture, network = new_network(
-            name, num_classes=num_classes, preprocessing=preprocessing, seed=config.seed
+            name,
+            num_classes=num_classes,
+            preprocessing=preprocessing,
+            seed=config.seed,
+            named_by=None if config.student else MANIFEST_OF_SHARDS,
+            code=config.code,
         )
         return Student(network=network, architecture=architecture)
     if teacher is None:

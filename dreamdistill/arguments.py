@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
 
 from .objects import Classifier, ShardFolder
-from .shared.core.config import from_mapping
+from .shared.core.config import StageConfig, from_mapping
 from .shared.core.device import pick_device
 from .shared.core.errors import ConfigError
 from .shared.models.checkpoints import read_model_record
@@ -59,12 +59,17 @@ def module_of(teacher: Classifier | None) -> nn.Module | None:
     return copy.deepcopy(teacher.network) if teacher is not None and teacher.architecture is None else None
 
 
-def saved_model(folder: Path, report: Any, *, network: nn.Module | None, device: str) -> Classifier:
-    """What a stage saved, with its report.
+def paths(files: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    """One path or several."""
+    return tuple(map(Path, [files] if isinstance(files, str | Path) else files))
+
+
+def saved_model(config: StageConfig, report: Any, *, network: nn.Module | None) -> Classifier:
+    """What a stage saved in its output folder, with its report.
 
     Args:
         network: a module of the architecture; used only where no name builds it.
     """
-    needed = network if read_model_record(folder).architecture is None else None
-    loaded = load_model(str(folder), network=needed, device=pick_device(device))
-    return Classifier.of(loaded, folder=folder, report=dataclasses.asdict(report))
+    needed = network if read_model_record(config.out).architecture is None else None
+    loaded = load_model(str(config.out), network=needed, code=config.code, device=pick_device(config.device))
+    return Classifier.of(loaded, folder=config.out, report=dataclasses.asdict(report))

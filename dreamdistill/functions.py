@@ -26,6 +26,7 @@ def load(
     std: Sequence[float] | None = None,
     image_size: int | None = None,
     network: nn.Module | None = None,
+    code: str | Path | Sequence[str | Path] = (),
     device: str = "auto",
 ) -> Classifier:
     """Load a classifier by name: a teacher, or what distilling and pruning saved.
@@ -37,11 +38,15 @@ def load(
         mean, std: of the input, one number for each channel, range 0 to 1; by default what the weights say.
         image_size: side of the input in pixels; by default what the weights say.
         network: a module of the architecture, for a folder that was saved from a module in memory.
+        code: your own Python files that a saved model may name, wherever it says that they lie.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        ConfigError: the name is unknown (the nearest one is named), or the weights do not fit or cannot be fetched.
+        ConfigError: the name is unknown (the nearest one is named), the weights do not fit or cannot be fetched, or a
+            saved model names a Python file that you have not named before.
+        DreamError: a saved model is damaged.
     """
+    from .arguments import paths
     from .objects import Classifier
     from .shared.core.device import pick_device
     from .shared.models.classifier import load_model
@@ -54,6 +59,7 @@ def load(
         std=std,
         image_size=image_size,
         network=network,
+        code=paths(code),
         device=pick_device(device),
     )
     return Classifier.of(loaded, folder=Path(name) if Path(name).is_dir() else None)
@@ -168,7 +174,7 @@ def distill(
     config = config_of(DistillConfig, values, "dreamdistill.distill()")
     report = stage.run(config, teacher=given, student=module)
     assert report is not None, "of one process, the first is the only one"
-    return saved_model(config.out, report, network=module or module_of(given), device=config.device)
+    return saved_model(config, report, network=module or module_of(given))
 
 
 def prune(
@@ -223,4 +229,4 @@ def prune(
     }
     config = config_of(PruneConfig, values, "dreamdistill.prune()")
     report = stage.run(config, teacher=given)
-    return saved_model(config.out, report, network=module_of(given), device=config.device)
+    return saved_model(config, report, network=module_of(given))

@@ -14,7 +14,8 @@ from ..shared.core.errors import ConfigError, DreamError
 from ..shared.core.launch import Rows
 from ..shared.core.numerics import derive_seed, generator, lr_factor
 from ..shared.data.augment import random_flip, random_window
-from ..shared.models.classifier import Classifier, count_outputs
+from ..shared.models.classifier import Classifier
+from ..shared.models.probes import count_outputs
 from .execution import EAGER, Execution, Log, compiled
 from .objective import Objective
 from .parametrization import PARAMETRIZATIONS, Parametrization

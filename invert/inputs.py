@@ -13,6 +13,7 @@ from ..shared.core.errors import ConfigError, one_line
 from ..shared.core.files import read_limited
 from ..shared.core.launch import Place, find_place
 from ..shared.models.classifier import Classifier, load_model
+from ..shared.models.named_files import name_files
 from .config import InvertConfig
 from .engine import check_recipe
 from .executors.ray import require_ray
@@ -62,6 +63,7 @@ def load_inputs(config: InvertConfig, teacher: Classifier | None = None) -> Inpu
         )
     if config.engine == "ray":
         require_ray()
+    name_files(config.code)
     here = torch.device("cpu") if config.engine == "ray" else pick_device(config.device, place.local_rank)
     teacher = _load_teacher(config, here) if teacher is None else _take_teacher(config, teacher, here)
     name, recipe = find_recipe(config.recipe, teacher.preprocessing.image_size)
@@ -96,6 +98,7 @@ def _load_teacher(config: InvertConfig, device: torch.device) -> Classifier:
         std=config.std,
         image_size=config.image_size,
         class_names=None if config.class_names is None else _class_names(config.class_names),
+        code=config.code,
         device=device,
     )
 
@@ -125,7 +128,8 @@ def _device(teacher: Classifier) -> torch.device:
 def _load_student(config: InvertConfig, teacher: Classifier) -> Classifier | None:
     if config.compete_with is None:
         return None
-    student = load_model(config.compete_with, mean=teacher.preprocessing.mean, std=teacher.preprocessing.std)
+    mean, std = teacher.preprocessing.mean, teacher.preprocessing.std
+    student = load_model(config.compete_with, mean=mean, std=std, code=config.code)
     if student.num_classes != teacher.num_classes:
         raise ConfigError(
             f"the student of --compete-with has {student.num_classes} classes and the teacher {teacher.num_classes}"

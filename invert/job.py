@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..shared.models.identity import ClassifierRecord
+from ..shared.models.named_files import Key
 from ..shared.shards.manifest import Round
 from .recipe import Recipe
 
@@ -26,6 +27,9 @@ class Job:
         student: what loads the network to compete against; None without one.
         round_number: place of the round in the manifest, part of the seed.
         threads: CPU threads for the optimisation; sums in floating point depend on it.
+        code: Python files that saved models may name, wherever they say that these are.
+        named: the Python files that may be run. The process that the user started has decided it; another machine may
+            not know what the user has named.
     """
 
     teacher: ClassifierRecord
@@ -37,6 +41,8 @@ class Job:
     seed: int
     threads: int
     folder: Path
+    code: tuple[Path, ...] = ()
+    named: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from ..shared.core.device import cpu_count
 from ..shared.core.errors import ConfigError
 from ..shared.core.launch import Place
 from ..shared.data.images import default_format
+from ..shared.models.comparison import check_computation
+from ..shared.models.named_files import named_keys
 from ..shared.shards.manifest import MANIFEST, Execution, Manifest, Round, ShardPlan, load_manifest
 from ..shared.shards.records import complete_shards
 from .execution import choose_execution
@@ -80,6 +82,8 @@ def make_plan(inputs: Inputs, manifest: Manifest, round_number: int) -> Plan:
         seed=config.seed,
         threads=config.threads,
         folder=config.out,
+        code=tuple(path.resolve() for path in config.code),
+        named=named_keys(),
     )
     whole = complete_shards(config.out) if config.out.exists() and not config.overwrites else set()
     share = tuple(p for p in item.shards() if (p.number - item.first_shard) % place.world == place.rank)
@@ -152,6 +156,10 @@ def _find_round(inputs: Inputs, *, recipe: dict[str, Any], images: int, **round_
         raise ConfigError(
             f"{config.out} holds images of another teacher ({manifest.teacher.title}): choose another --out, or"
             " --overwrite"
+        )
+    if recorded := manifest.teacher.probe_logits:
+        check_computation(
+            fresh.teacher.probe_logits, recorded, title=teacher.title, then=f"when it made the images of {config.out}"
         )
     if teacher.class_names != manifest.teacher.class_names and config.class_names is not None:
         manifest = replace(manifest, teacher=replace(manifest.teacher, class_names=teacher.class_names))

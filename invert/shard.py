@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..shared.data.images import decode_image, encode_image
 from ..shared.models.classifier import Classifier, reload_model
+from ..shared.models.named_files import take_keys
 from ..shared.shards.contract import Sample
 from ..shared.shards.manifest import ShardPlan
 from ..shared.shards.records import CommitRecord
@@ -55,8 +56,9 @@ class ShardMaker:
     def __init__(self, job: Job, device: torch.device, teacher: Classifier | None = None, *, log: Log) -> None:
         self.job = job
         self.log = log
-        self.teacher = teacher or reload_model(job.teacher, device=device)
-        student = reload_model(job.student, device=device).network if job.student else None
+        take_keys(job.named)
+        self.teacher = teacher or reload_model(job.teacher, code=job.code, device=device)
+        student = reload_model(job.student, code=job.code, device=device).network if job.student else None
         assert job.round.execution is not None, "decided before the first shard"
         self.engine = Engine(self.teacher, job.recipe, student, execution=job.round.execution, log=log)
 

@@ -123,8 +123,11 @@ def _scores(pipeline: Pipeline) -> dict[str, Any]:
         return {}
     from ..shared.shards.quality import score_folder
 
-    asked, device = dataclasses.asdict(pipeline.score), pipeline.stages[0].config.device
-    return {folder.name: score_folder(folder, device=device, **asked).flat() for folder in pipeline.shard_folders}
+    asked, first = dataclasses.asdict(pipeline.score), pipeline.stages[0].config
+    return {
+        folder.name: score_folder(folder, code=first.code, device=first.device, **asked).flat()
+        for folder in pipeline.shard_folders
+    }
 
 
 def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
@@ -137,9 +140,11 @@ def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
     first = pipeline.stages[0]
     folder = makers[0].config.shards if makers else first.config.out
     device = pick_device(first.config.device)
-    teacher = reload_model(ShardFolder.open(folder).manifest.teacher, device=device)
+    teacher = reload_model(ShardFolder.open(folder).manifest.teacher, code=first.config.code, device=device)
     networks = {"teacher": teacher.network}
-    networks |= {stage.name: load_model(str(stage.config.out), device=device).network for stage in makers}
+    networks |= {
+        stage.name: load_model(str(stage.config.out), code=stage.config.code, device=device).network for stage in makers
+    }
     return networks, teacher.preprocessing.blank(1, device)
 
 

@@ -26,6 +26,7 @@ from ..shared.data.labelled import open_labelled
 from ..shared.models.checkpoints import MODEL_JSON, save_model
 from ..shared.models.classifier import Classifier, load_model, reload_model
 from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
+from ..shared.models.named_files import name_files
 from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Loader
 from ..shared.shards.folder import ShardFolder
@@ -135,10 +136,11 @@ def dry_run(config: PruneConfig) -> dict[str, Any]:
 
 def _open(config: PruneConfig, given: Classifier | None, device: torch.device) -> tuple[ShardFolder, Classifier]:
     shards = ShardFolder.open(config.shards)
+    name_files(config.code)
     record = shards.manifest.teacher
     if given is not None:
         return shards, given_teacher(given, record, device, named=bool(config.teacher or config.weights))
-    return shards, reload_model(record, name=config.teacher, weights=config.weights, device=device)
+    return shards, reload_model(record, name=config.teacher, weights=config.weights, code=config.code, device=device)
 
 
 def _prune_and_repair(
@@ -217,7 +219,7 @@ def _loader(config: PruneConfig, shards: ShardFolder, device: torch.device) -> L
 def _load_saved(config: PruneConfig, teacher: Classifier, device: torch.device) -> nn.Module:
     """The pruned network as it was saved, in eval mode."""
     network = copy.deepcopy(teacher.network) if teacher.architecture is None else None
-    return load_model(str(config.out), network=network, device=device).network
+    return load_model(str(config.out), network=network, code=config.code, device=device).network
 
 
 @torch.no_grad()

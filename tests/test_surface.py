@@ -17,7 +17,7 @@ from dreamdistill.shared.core import errors
 from dreamdistill.shared.shards.monitor import RunStatus
 
 ROOT = Path(__file__).parents[1]
-ALL = "--out --seed --device --batch-size --json --config --dry-run --overwrite --debug --version --help-all"
+ALL = "--out --seed --device --code --batch-size --json --config --dry-run --overwrite --debug --version --help-all"
 TRAINING = (
     "--epochs --lr --warmup-epochs --momentum --temperature --feature-weight --labels --crop --min-area --flip --mixup"
     " --shape-cutmix --dead-leaves --loader"
@@ -64,7 +64,7 @@ def test_di_shards_has_its_commands() -> None:
     options = {
         "show": "folder --watch --every --json --debug",
         "verify": "folder --json --debug",
-        "score": "folder --json --debug --verifier --verifier-weights --real --teacher --weights --device",
+        "score": "folder --json --debug --verifier --verifier-weights --real --teacher --weights --code --device",
         "gallery": "folder --out --columns --side --classes --labels --json --debug",
     }
     for name, expected in options.items():

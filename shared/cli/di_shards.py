@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..core.config import StageConfig, settings_of
 from ..core.errors import ConfigError, DreamError, PartialError
 from ..core.values import Setting, coerce
 from .commandline import context_settings, debug_option, json_option, print_result, run_command, version_option
@@ -87,6 +88,7 @@ def _score(
     real: str | None,
     teacher: str | None,
     weights: str | None,
+    code: str | None,
     device: str,
     as_json: bool,
     debug: bool,
@@ -100,6 +102,7 @@ def _score(
         verifier=verifier,
         verifier_weights=verifier_weights,
         real=real,
+        code=coerce(settings_of(StageConfig)["code"], code) if code else (),
         device=device,
     )
     print_result(found.flat(), as_json=as_json, title=str(folder))
@@ -175,6 +178,7 @@ command = click.Group(
                 click.Option(["--real"], help="real images for comparison, named as for --eval"),
                 click.Option(["--teacher"], help="the teacher, if it is not where the shards say"),
                 click.Option(["--weights"], help="weights of the teacher, if they are not where the shards say"),
+                click.Option(["--code"], metavar="PATH,PATH,...", help=settings_of(StageConfig)["code"].help),
                 click.Option(["--device"], default="auto", show_default=True, help="auto, cpu, cuda or cuda:N"),
                 json_option(),
                 debug_option(),

@@ -103,6 +103,12 @@ class StageConfig(Settings):
     out: Path = setting(help="folder for the result")
     seed: int = setting(0, help="seed of every random choice of the run", min=0, group=GENERAL, advanced=True)
     device: str = setting("auto", help="auto, cpu, cuda or cuda:N", group=GENERAL, advanced=True)
+    code: tuple[Path, ...] = setting(
+        (),
+        help="your own Python files that shards and saved models may name, wherever they say that these lie",
+        group=GENERAL,
+        advanced=True,
+    )
     overwrite: bool = setting(
         False, help="delete an earlier result in the output folder first", group=GENERAL, advanced=True
     )
@@ -217,4 +223,4 @@ def _option(item: dataclasses.Field[Any], kind: Any) -> Setting:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

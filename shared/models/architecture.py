@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .checkpoints import ModelRecord
+
 State = Mapping[str, Tensor]
 
 
@@ -25,6 +27,7 @@ class Architecture:
         base: the name that builds it before a channel configuration is applied. A saved model's differs from its own
             name, and is None for a module that was given in memory.
         arrives_trained: whether ``build`` may return trained weights (a user's factory).
+        saved: the record of a saved model, which its weights must agree with; None for another name.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Architecture:
     class_names: tuple[str, ...] = ()
     base: str | None
     arrives_trained: bool = False
+    saved: ModelRecord | None = None
 
 
 def timm_input(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,11 +37,17 @@ def channel_config(network: nn.Module) -> ChannelConfig:
     return config
 
 
-def apply_channel_config(network: nn.Module, config: Mapping[str, list[int]]) -> None:
+def apply_channel_config(
+    network: nn.Module, config: Mapping[str, list[int]], shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> None:
     """Resize the layers of ``network`` in place. A resized layer gets new initial values.
 
+    Args:
+        shapes: of the weights that the layers are to get, by their keys. Widths that need other ones are refused, so
+            that a width which no file of weights backs allocates nothing.
+
     Raises:
-        ValueError: the configuration belongs to another architecture.
+        ValueError: the configuration belongs to another architecture, or to other weights.
     """
     modules = dict(network.named_modules())
     if missing := config.keys() - modules.keys():
@@ -51,20 +57,39 @@ def apply_channel_config(network: nn.Module, config: Mapping[str, list[int]]) ->
         if name not in current or (len(widths) != len(current[name]) and not isinstance(modules[name], PadShortcut)):
             raise ValueError(f"layer {name!r} has another type than in the channel configuration")
         if current[name] != widths:
-            _resize(modules[name], widths)
+            wanted = _parameter_shapes(name, modules[name], widths)
+            for key, shape in wanted.items():
+                if shapes is not None and shapes.get(f"{name}.{key}") != shape:
+                    raise ValueError(f"{name}.{key} is not of shape {shape} in the weights")
+            _resize(modules[name], widths, wanted)
 
 
-def _resize(module: nn.Module, widths: list[int]) -> None:
+def _parameter_shapes(name: str, module: nn.Module, widths: list[int]) -> dict[str, tuple[int, ...]]:
+    """The shapes that the parameters of a layer would have."""
+    if isinstance(module, PadShortcut):
+        if min(widths[1:], default=0) < -1 or max(widths[1:], default=0) >= widths[0]:
+            raise ValueError(f"layer {name!r} takes channels that its input does not have")
+        return {}
+    if min(widths) < 1:
+        raise ValueError(f"layer {name!r} has no channels")
+    shape: tuple[int, ...] = (widths[0],)
+    if isinstance(module, nn.Conv2d):
+        if widths[0] % widths[2] or widths[1] % widths[2]:
+            raise ValueError(f"the channels of layer {name!r} do not divide into its groups")
+        shape = (widths[0], widths[1] // widths[2], *module.kernel_size)
+    elif isinstance(module, nn.Linear):
+        shape = (widths[0], widths[1])
+    shapes = {"weight": shape, "bias": (widths[0],)}
+    return {key: shape for key, shape in shapes.items() if getattr(module, key) is not None}
+
+
+def _resize(module: nn.Module, widths: list[int], shapes: Mapping[str, tuple[int, ...]]) -> None:
     if isinstance(module, nn.Conv2d):
         module.out_channels, module.in_channels, module.groups = widths
-        shape = (widths[0], widths[1] // widths[2], *module.kernel_size)
-        _renew(module, weight=shape, bias=(widths[0],))
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = widths
-        _renew(module, weight=(widths[0], widths[1]), bias=(widths[0],))
     elif isinstance(module, _BatchNorm):
         module.num_features = widths[0]
-        _renew(module, weight=(widths[0],), bias=(widths[0],))
         if module.running_mean is not None and module.running_var is not None:
             module.running_mean = module.running_mean.new_zeros(widths[0])
             module.running_var = module.running_var.new_ones(widths[0])
@@ -72,11 +97,7 @@ def _resize(module: nn.Module, widths: list[int]) -> None:
         module.in_channels = widths[0]
         module.source = torch.tensor(widths[1:], device=module.source.device)
         return
-    module.reset_parameters()  # type: ignore[operator]
-
-
-def _renew(module: nn.Module, **shapes: tuple[int, ...]) -> None:
-    """Replace the parameters that the module has by zeros of new shapes."""
     for name, shape in shapes.items():
-        if (old := getattr(module, name)) is not None:
-            setattr(module, name, nn.Parameter(old.new_zeros(shape), requires_grad=old.requires_grad))
+        old = getattr(module, name)
+        setattr(module, name, nn.Parameter(old.new_zeros(shape), requires_grad=old.requires_grad))
+    module.reset_parameters()  # type: ignore[operator]

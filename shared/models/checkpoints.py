@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import nn
 
-from ..core.errors import ConfigError, DreamError
-from ..core.files import write_bytes, write_text
-from ..core.records import from_json
+from ..core.errors import ConfigError, DreamError, one_line
+from ..core.files import sha256_of_file, write_bytes
+from ..core.records import OtherSchemaError, check_range, check_sha256, read_record_file, write_record_file
 from .channels import channel_config
+from .identity import Probes, check_description, check_probes, check_text
 from .preprocessing import Preprocessing
+from .probes import probe_logits
 from .state_dicts import weights_sha256
 
 MODEL_JSON = "model.json"
 MODEL_WEIGHTS = "model.safetensors"
-MODEL_SCHEMA = 2
+MODEL_SCHEMA = 3
+_WIDEST = 2**20  # channels of a layer
+_LONGEST = 2**14  # numbers in the entry of a layer: those of an option A shortcut are its channels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,15 +32,18 @@ class ModelRecord:
     """What ``model.json`` says of a saved model.
 
     Attributes:
-        schema: version of this record.
         architecture: the name that builds the network before its channel configuration is applied; None for a module
             that was given in memory.
         mean, std, image_size: see :class:`~.preprocessing.Preprocessing`.
         channels: see :func:`~.channels.channel_config`.
         sha256: of the weights.
+        file_sha256: of the file ``model.safetensors``.
+        probe_logits: what the network computes for the probes (:mod:`.probes`).
+
+    Raises:
+        ValueError: a value lies outside its range.
     """
 
-    schema: int
     architecture: str | None
     num_classes: int
     class_names: tuple[str, ...]
@@ -44,6 +52,24 @@ class ModelRecord:
     image_size: int
     channels: dict[str, list[int]]
     sha256: str
+    file_sha256: str
+    probe_logits: Probes
+
+    def __post_init__(self) -> None:
+        if self.architecture is not None:
+            check_text("architecture", self.architecture)
+        check_description(self.mean, self.std, self.image_size, self.num_classes, self.class_names)
+        for name, widths in self.channels.items():
+            check_range(f"the length of channels[{name!r:.80}]", len(widths), 1, _LONGEST)
+            for width in widths:
+                check_range(f"channels[{name!r:.80}]", width, -1, _WIDEST)  # -1 stands for no channel, see PadShortcut
+        check_sha256("sha256", self.sha256)
+        check_sha256("file_sha256", self.file_sha256)
+        check_probes(self.probe_logits, self.num_classes)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(mean=self.mean, std=self.std, image_size=self.image_size)
 
 
 def save_model(
@@ -60,23 +86,37 @@ def save_model(
     Args:
         architecture: the name that builds the network before its channel configuration is applied; None for a module
             in memory, which is loaded with such a module only.
+
+    Raises:
+        ConfigError: the network's logits are no finite numbers, or not the same each time.
     """
+    # Each tensor as a copy: safetensors refuses tied weights that share their memory.
+    state = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in network.state_dict().items()
+    }
+    weights = safetensors.torch.save(state)
+    try:
+        record = ModelRecord(
+            architecture=architecture,
+            num_classes=num_classes,
+            class_names=tuple(class_names),
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+            image_size=preprocessing.image_size,
+            channels=channel_config(network),
+            sha256=weights_sha256(network),
+            file_sha256=hashlib.sha256(weights).hexdigest(),
+            probe_logits=probe_logits(network, preprocessing, title="the network to be saved"),
+        )
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{folder} cannot keep this network: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_JSON).unlink(missing_ok=True)
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    write_bytes(folder / MODEL_WEIGHTS, safetensors.torch.save(state))
-    record = ModelRecord(
-        schema=MODEL_SCHEMA,
-        architecture=architecture,
-        num_classes=num_classes,
-        class_names=tuple(class_names),
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        image_size=preprocessing.image_size,
-        channels=channel_config(network),
-        sha256=weights_sha256(network),
-    )
-    write_text(folder / MODEL_JSON, json.dumps(asdict(record)) + "\n")
+    write_bytes(folder / MODEL_WEIGHTS, weights)
+    write_record_file(folder / MODEL_JSON, record, schema=MODEL_SCHEMA)
 
 
 def read_model_record(folder: Path) -> ModelRecord:
@@ -88,14 +128,24 @@ def read_model_record(folder: Path) -> ModelRecord:
     """
     path = folder / MODEL_JSON
     try:
-        saved = json.loads(path.read_text())
-        if isinstance(saved, dict) and saved.get("schema") != MODEL_SCHEMA:
-            raise ConfigError(
-                f"{folder} was written by another version (schema {saved.get('schema')}, not {MODEL_SCHEMA}):"
-                " make the model again"
-            )
-        return from_json(ModelRecord, saved)
-    except ConfigError:
-        raise
+        return read_record_file(path, ModelRecord, schema=MODEL_SCHEMA)
+    except OtherSchemaError as error:
+        raise ConfigError(
+            f"{folder} was written by another version ({error}, not {MODEL_SCHEMA}): make the model again"
+        ) from error
     except (OSError, ValueError) as error:
-        raise DreamError(f"{path} is damaged; make the model again") from error
+        raise DreamError(f"{path} is damaged ({one_line(error)}); make the model again") from error
+
+
+def check_weights_file(folder: Path, saved: ModelRecord) -> None:
+    """Check that the weights of a saved model are those of its record.
+
+    Raises:
+        ConfigError: they are missing.
+        DreamError: they are damaged.
+    """
+    path = folder / MODEL_WEIGHTS
+    if not path.is_file():
+        raise ConfigError(f"there is no weights file {path}: make the model again")
+    if sha256_of_file(path) != saved.file_sha256:
+        raise DreamError(f"{path} is damaged: it is not the file that {MODEL_JSON} describes; make the model again")

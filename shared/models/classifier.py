@@ -6,16 +6,19 @@ A teacher, a student and a verifier are all classifiers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..core.errors import ConfigError, one_line
+from ..core.errors import ConfigError
 from .architectures import Architecture, find_architecture
-from .identity import IN_MEMORY, ClassifierRecord
+from .comparison import check_same, check_saved
+from .identity import IN_MEMORY, MANIFEST_OF_SHARDS, ClassifierRecord, Probes
 from .networks import IMAGENET_MEAN, IMAGENET_STD
 from .preprocessing import Preprocessing
+from .probes import count_outputs, probe_logits
 from .state_dicts import fit_weights, is_weights_file, read_weights, weights_sha256
 
 
@@ -67,18 +70,36 @@ class Classifier:
         """The name for people."""
         return self.name or f"{IN_MEMORY} ({type(self.network).__name__})"
 
+    @cached_property
+    def probe_logits(self) -> Probes:
+        """What the network computes for the probes (:mod:`.probes`). Computed when it is first asked for.
+
+        Raises:
+            ConfigError: it is no finite numbers, or not the same each time.
+        """
+        return probe_logits(self.network, self.preprocessing, title=self.title)
+
     def record(self) -> ClassifierRecord:
-        """What a manifest keeps, enough for :func:`reload_model`."""
-        return ClassifierRecord(
-            name=self.name,
-            weights=self.weights,
-            sha256=self.sha256,
-            mean=self.preprocessing.mean,
-            std=self.preprocessing.std,
-            image_size=self.preprocessing.image_size,
-            num_classes=self.num_classes,
-            class_names=self.class_names,
-        )
+        """What a manifest keeps, enough for :func:`reload_model`.
+
+        Raises:
+            ConfigError: a manifest cannot keep it, or see :attr:`probe_logits`.
+        """
+        probes = self.probe_logits
+        try:
+            return ClassifierRecord(
+                name=self.name,
+                weights=self.weights,
+                sha256=self.sha256,
+                mean=self.preprocessing.mean,
+                std=self.preprocessing.std,
+                image_size=self.preprocessing.image_size,
+                num_classes=self.num_classes,
+                class_names=self.class_names,
+                probe_logits=probes,
+            )
+        except ValueError as error:
+            raise ConfigError(f"{self.title} cannot be kept in a manifest: {error}") from error
 
 
 def load_model(
@@ -91,6 +112,8 @@ def load_model(
     image_size: int | None = None,
     class_names: Sequence[str] | None = None,
     network: nn.Module | None = None,
+    named_by: str | None = None,
+    code: Sequence[Path] = (),
     device: torch.device | str = "cpu",
 ) -> Classifier:
     """Load a trained network by name.
@@ -98,17 +121,20 @@ def load_model(
     Args:
         name: see :mod:`.architectures`.
         weights: a ``.safetensors``, ``.pth`` or ``.pt`` file, the name of a torchvision weights entry, or ``none``
-            for random weights (always the same ones); by default the best that come with the name.
+            for random weights (always the same); by default the best of the name.
         num_classes: outputs of the network, where the name leaves it open.
         mean, std, image_size: normalisation; by default what the weights say, else ImageNet's mean and std.
         class_names: one for each class; by default what the weights say.
         network: a module of the architecture, for a saved model whose architecture was a module in memory. It gets
             the saved channels and weights, in place.
+        named_by, code: see :func:`~.architectures.find_architecture`.
 
     Raises:
-        ConfigError: the name is unknown, or weights are missing, do not fit or cannot be fetched.
+        ConfigError: the name is unknown or not allowed, or weights are missing, do not fit or cannot be fetched, or a
+            saved model computes something else than when it was saved.
+        DreamError: a saved model is damaged.
     """
-    architecture = find_architecture(name, network=network)
+    architecture = find_architecture(name, network=network, named_by=named_by, code=code)
     preprocessing = Preprocessing(
         mean=tuple(mean or architecture.mean or IMAGENET_MEAN),
         std=tuple(std or architecture.std or IMAGENET_STD),
@@ -135,6 +161,8 @@ def load_model(
         raise ConfigError(f"{name} has {loaded.num_classes} classes, but --num-classes says {num_classes}")
     if not class_names and len(architecture.class_names) == loaded.num_classes:
         loaded.class_names = architecture.class_names
+    if architecture.saved is not None and weights is None:
+        check_saved(loaded, architecture.saved)
     return loaded
 
 
@@ -143,9 +171,14 @@ def reload_model(
     *,
     name: str | None = None,
     weights: str | None = None,
+    code: Sequence[Path] = (),
     device: torch.device | str = "cpu",
 ) -> Classifier:
     """Load the classifier that a manifest describes, from its recorded place or from a place given instead.
+
+    Args:
+        name, weights: where it is now, as the user says.
+        code: Python files that the manifest may name, see :func:`~.architectures.find_architecture`.
 
     Raises:
         ConfigError: it cannot be loaded, or what was loaded is another network than the one that made the shards.
@@ -160,39 +193,29 @@ def reload_model(
         std=record.std,
         image_size=record.image_size,
         class_names=record.class_names,
+        named_by=MANIFEST_OF_SHARDS if name is None else None,
+        code=code,
         device=device,
     )
     check_same(found, record)
     return found
 
 
-def check_same(found: Classifier, record: ClassifierRecord) -> None:
-    """Refuse a classifier that is not the one on record.
-
-    Raises:
-        ConfigError: its weights or its normalisation are others.
-    """
-    if found.sha256 != record.sha256:
-        raise ConfigError(
-            f"{found.title} is not the teacher of these shards, which is {record.title} with other weights"
-            f" (sha256 {record.sha256[:12]}, not {found.sha256[:12]}); pass its --teacher and --weights"
-        )
-    if found.record().identity() != record.identity():
-        raise ConfigError(
-            f"{found.title} has the weights of these shards' teacher, but another --mean, --std or --image-size:"
-            f" it was {list(record.mean)}, {list(record.std)}, {record.image_size}"
-        )
-
-
 def new_network(
-    name: str, *, num_classes: int, preprocessing: Preprocessing, seed: int
+    name: str,
+    *,
+    num_classes: int,
+    preprocessing: Preprocessing,
+    seed: int,
+    named_by: str | None = None,
+    code: Sequence[Path] = (),
 ) -> tuple[str | None, nn.Module]:
     """A network with new weights of the named architecture, and the name that builds it (``Architecture.base``).
 
     Raises:
-        ConfigError: the name is unknown, or the network cannot take the teacher's images and classes.
+        ConfigError: see :func:`~.architectures.find_architecture`, or it cannot take the teacher's images and classes.
     """
-    architecture = find_architecture(name)
+    architecture = find_architecture(name, named_by=named_by, code=code)
     network = _build(architecture, num_classes, preprocessing.channels, seed=seed)
     if architecture.arrives_trained:
         draw_new_weights(network, seed)
@@ -210,7 +233,7 @@ def draw_new_weights(network: nn.Module, seed: int) -> None:
 
 
 def check_student(network: nn.Module, *, num_classes: int, preprocessing: Preprocessing, name: str) -> None:
-    """Refuse a student that cannot take its teacher's images and classes. Puts it in eval mode.
+    """Refuse a student that cannot take its teacher's images and classes, or be saved. Puts it in eval mode.
 
     Raises:
         ConfigError: it cannot.
@@ -218,27 +241,7 @@ def check_student(network: nn.Module, *, num_classes: int, preprocessing: Prepro
     outputs = count_outputs(network.eval(), preprocessing, name)
     if outputs != num_classes:
         raise ConfigError(f"student {name} has {outputs} classes and the teacher {num_classes}")
-
-
-def count_outputs(network: nn.Module, preprocessing: Preprocessing, name: str) -> int:
-    """Number of classes: the width of the logits of one blank image.
-
-    Raises:
-        ConfigError: the network does not take such an image, or its output is not (N, K) logits.
-    """
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    size = preprocessing.image_size
-    try:
-        with torch.no_grad():
-            logits_NK = network(preprocessing.blank(1, device))
-    except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # a network checks its input as it likes
-        raise ConfigError(
-            f"{name} does not take {size}x{size} images of {preprocessing.channels} channels:"
-            f" {one_line(error)}; check --image-size, --mean and --std"
-        ) from error
-    if not isinstance(logits_NK, Tensor) or logits_NK.ndim != 2:
-        raise ConfigError(f"{name} does not return (N, K) logits, so it is not a classifier that can be inverted")
-    return logits_NK.shape[1]
+    probe_logits(network, preprocessing, title=f"student {name}")  # a training that cannot be saved would be lost
 
 
 def _build(architecture: Architecture, num_classes: int | None, channels: int, *, seed: int) -> nn.Module:

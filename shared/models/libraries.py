@@ -91,11 +91,18 @@ def timm_architecture(name: str) -> Architecture:
     base = model.split(".")[0]
     if not timm.is_model(base):
         raise ConfigError(f"timm has no model {base!r}{nearest(base, timm.list_models())}")
-    config = timm.get_pretrained_cfg(model)
+    try:
+        config = timm.get_pretrained_cfg(model)
+    except RuntimeError as error:
+        hint = nearest(model, timm.list_pretrained(f"{base}.*"))
+        raise ConfigError(f"timm has no weights {model!r}{hint}") from error
     cfg: dict[str, Any] = config.to_dict() if config is not None else {}
 
     def build(num_classes: int | None, channels: int) -> nn.Module:
-        return timm.create_model(model, pretrained=False, num_classes=num_classes, in_chans=channels)
+        try:
+            return timm.create_model(model, pretrained=False, num_classes=num_classes, in_chans=channels)
+        except Exception as error:  # a hundred families of networks, each with its own demands
+            raise ConfigError(f"timm cannot build {model} ({one_line(error)})") from error
 
     def pretrained(entry: str | None) -> State:
         if entry is not None:

@@ -27,7 +27,19 @@ from .checkpoints import MODEL_JSON, MODEL_WEIGHTS
 REPORT, CONFIG, METRICS, CHECKPOINT = "report.json", "config.yaml", "metrics.jsonl", "checkpoint.pt"
 _OWN_FILES = (REPORT, CONFIG, METRICS, CHECKPOINT, MODEL_JSON, MODEL_WEIGHTS)
 # Settings that say where and how to run, not what the result is.
-_NOT_IDENTITY = ("out", "overwrite", "device", "shards", "rounds", "init", "teacher", "weights", "eval", "verify")
+_NOT_IDENTITY = (
+    "out",
+    "overwrite",
+    "device",
+    "shards",
+    "rounds",
+    "init",
+    "teacher",
+    "weights",
+    "code",
+    "eval",
+    "verify",
+)
 _LARGEST, _LARGEST_METRICS = 2**20, 64 * 2**20  # bytes; a report or a configuration has a few hundred
 # This line stands after the archive of a checkpoint. Readers of archives do not mind it.
 _END = re.compile(rb"\ncheckpoint (?P<identity>[0-9a-f]{64}) (?P<sha256>[0-9a-f]{64})\n")

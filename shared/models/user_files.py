@@ -1,11 +1,10 @@
-"""Networks of a user's own file: ``path/to/file.py:factory``."""
+"""Networks of a user's own file: ``path/to/file.py:factory``. Which files are run is decided in :mod:`.named_files`."""
 
 from __future__ import annotations
 
 import importlib.util
 import inspect
 import sys
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,24 +12,27 @@ from torch import nn
 from ..core.config import fingerprint
 from ..core.errors import ConfigError, nearest, one_line
 from .architecture import Architecture, timm_input
+from .named_files import SourceFile
 
 
-def user_architecture(path: Path, factory_name: str) -> Architecture:
-    """The architecture that a function of a Python file builds.
+def user_architecture(source: SourceFile, factory_name: str) -> Architecture:
+    """The architecture that a function of a Python file builds. This runs the file.
+
+    Args:
+        source: a file that the user has named.
 
     Raises:
-        ConfigError: there is no such file or function, or the file cannot be imported.
+        ConfigError: there is no such function, or the file cannot be imported.
     """
-    if not path.is_file():
-        raise ConfigError(f"there is no file {path} to take {factory_name!r} from")
+    path = source.path
     # The module gets a name of its own: two files may have the same name, and dataclasses look their module up by it.
-    module_name = f"dreamdistill_teacher_{fingerprint(str(path.resolve()))[:12]}"
+    module_name = f"dreamdistill_teacher_{fingerprint(str(path))[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
-    assert spec.loader is not None
     module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        # What was read is run: neither what stands in the file now, nor a compiled file in __pycache__ beside it.
+        exec(compile(source.content, str(path), "exec"), module.__dict__)
     except Exception as error:  # the user's own code
         raise ConfigError(f"{path} cannot be imported ({type(error).__name__}: {one_line(error)})") from error
     factory = getattr(module, factory_name, None)
@@ -50,7 +52,7 @@ def user_architecture(path: Path, factory_name: str) -> Architecture:
 
     # A factory may carry timm's `pretrained_cfg` (mean, std, input_size) as an attribute.
     cfg: dict[str, Any] = getattr(factory, "pretrained_cfg", {})
-    name = f"{path.resolve()}:{factory_name}"
+    name = f"{path}:{factory_name}"
     return Architecture(
         name=name,
         base=name,

@@ -5,7 +5,7 @@ No stage uses the score to make images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..core.errors import ConfigError
 from ..data.accuracy import check_labels
 from ..data.labelled import LabelledSet, labelled_batches, open_labelled
 from ..models.classifier import Classifier, load_model, reload_model
+from ..models.named_files import name_files
 from .folder import ShardFolder
 from .loaders import make_loader
 from .measures import frechet_distance, measure, require_torchmetrics
@@ -32,6 +33,7 @@ def score_folder(
     verifier: str | None = None,
     verifier_weights: str | None = None,
     real: str | None = None,
+    code: Sequence[Path] = (),
     device: str = "auto",
 ) -> Score:
     """Score a shard folder. Networks and real images are named as for the commands.
@@ -42,17 +44,19 @@ def score_folder(
         teacher, weights: where the teacher is now, if it is not where the manifest says.
         verifier: a network for the same classes that was not used to make the images.
         real: real images for comparison, as for ``--eval``.
+        code: Python files that the shards or a saved model may name.
 
     Raises:
         ConfigError: an input cannot be used or has other classes, or torchmetrics is not installed.
     """
     shards = ShardFolder.open(path)
+    name_files(code)
     torch_device = pick_device(device)
     record = shards.manifest.teacher
     verifier_model = None
     if verifier is not None:
         verifier_model = load_model(
-            verifier, weights=verifier_weights, image_size=record.image_size, device=torch_device
+            verifier, weights=verifier_weights, image_size=record.image_size, code=code, device=torch_device
         )
         if verifier_model.num_classes != record.num_classes:
             raise ConfigError(
@@ -71,7 +75,7 @@ def score_folder(
     if earlier is not None and (earlier.verifier, earlier.real_name) == inputs:
         return earlier
     verify_once(shards)
-    model = reload_model(record, name=teacher, weights=weights, device=torch_device)
+    model = reload_model(record, name=teacher, weights=weights, code=code, device=torch_device)
     return score(shards, model, verifier=verifier_model, real=images)
 
 
