@@ -18,17 +18,17 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from forkserver import SECONDS, Outcome, Run, run_all
 from hostile_cases import all_cases
 from hostile_cases.base import MARKER, Base, Case
 from hostile_cases.judge import describe, faults, tally
 
+Tried: TypeAlias = tuple[Case, Run, Outcome, list[str]]  # a run with its faults
 
-def try_all(
-    cases: Iterable[Case], scratch: Path, *, jobs: int = 1, seconds: float = SECONDS
-) -> Iterator[tuple[Case, Run, Outcome, list[str]]]:
+
+def try_all(cases: Iterable[Case], scratch: Path, *, jobs: int = 1, seconds: float = SECONDS) -> Iterator[Tried]:
     """Give each case to its commands. Yields each run with its faults. Folders are deleted as soon as they are judged.
 
     Args:
@@ -53,9 +53,7 @@ def try_all(
         shutil.rmtree(run.folder, ignore_errors=True)
 
 
-def summary(
-    results: Iterable[tuple[Case, Run, Outcome, list[str]]], *, verbose: bool = False, accepted: bool = False
-) -> dict[str, Any]:
+def summary(results: Iterable[Tried], *, verbose: bool = False, accepted: bool = False) -> dict[str, Any]:
     """The report of all runs; with ``verbose`` each faulty run goes to stderr, and each with exit code 0."""
     tried: set[tuple[str, str]] = set()
     found: list[list[str]] = []
