@@ -132,7 +132,9 @@ def _convert(kind: Any, value: Any) -> Any:
     result = kind(value.strip() if isinstance(value, str) and kind is not str else value)
     if kind is int and abs(result) > LARGEST:
         raise ValueError("too large")
-    if kind in (str, Path) and b"\0" in os.fsencode(result):  # half a character of UTF-16 raises a ValueError here
+    if isinstance(result, str | Path) and b"\0" in os.fsencode(
+        result
+    ):  # half a character of UTF-16 raises a ValueError here
         raise ValueError("no text")
     return result
 

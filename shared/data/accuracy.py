@@ -37,10 +37,11 @@ def check_labels(images: LabelledSet, labels_N: Tensor, num_classes: int) -> Non
     """Check that the network has a class for every label.
 
     Raises:
-        ConfigError: it has none for the highest label.
+        ConfigError: it has none for the highest label, or for a negative one.
     """
-    if int(labels_N.max()) >= num_classes:
+    wrong = next((int(label) for label in (labels_N.max(), labels_N.min()) if not 0 <= label < num_classes), None)
+    if wrong is not None:
         raise ConfigError(
-            f"{images.name} has label {int(labels_N.max())}, but the network has {num_classes} classes:"
+            f"{images.name} has label {wrong}, but the network has {num_classes} classes:"
             f" labels must lie in 0..{num_classes - 1}"
         )

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import itertools
-import lzma
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +13,7 @@ from torch import Tensor
 
 from ..core.errors import ConfigError, one_line
 from ..models.preprocessing import Preprocessing
+from .image_files import find_images, read_images, read_tar
 from .images import to_tensor
 
 CROP_SHARE = 0.875  # share of the resized image's side that the centre crop keeps, as torchvision and timm do
@@ -56,9 +52,10 @@ def open_labelled(spec: str, num_classes: int) -> LabelledSet:
     elif spec.startswith("torchvision:"):
         found, classes = _torchvision(spec)
     elif Path(spec).is_dir():
-        found, classes = _image_folder(spec)
+        files, classes = find_images(Path(spec))
+        found = LabelledSet(name=spec, count=len(files), read=lambda: read_images(files))
     elif Path(spec).is_file():
-        return LabelledSet(name=spec, count=None, read=lambda: _tar_samples(spec))
+        return LabelledSet(name=spec, count=None, read=lambda: read_tar(Path(spec)))
     else:
         raise ConfigError(
             f"{spec}: no such folder or tar of images; the other choices are digits and torchvision:CIFAR10:ROOT"
@@ -135,51 +132,30 @@ def _torchvision(spec: str) -> tuple[LabelledSet, int | None]:
     import torchvision
 
     _, name, root = [*spec.split(":", 2), "", ""][:3]
-    dataset_class = getattr(torchvision.datasets, name, None)
-    if dataset_class is None or not root:
+    if name not in torchvision.datasets.__all__ or not root:
         raise ConfigError(f"{spec}: write torchvision:NAME:ROOT, for example torchvision:CIFAR10:data")
     for split in ({"train": False}, {"split": "test"}, {"split": "val"}):
         try:
-            dataset = dataset_class(root, **split)
+            dataset = getattr(torchvision.datasets, name)(root, **split)
             break
         except (TypeError, ValueError):
             continue  # this data set has another argument for its test part
-        except (RuntimeError, FileNotFoundError) as error:
+        except Exception as error:  # it may lack files, or a library to read them, and each says so in its own way
             raise ConfigError(f"{spec}: {one_line(error)}") from error
     else:
         raise ConfigError(f"{spec}: torchvision's {name} has no test or val part; use another data set")
     classes = getattr(dataset, "classes", None)
-    found = LabelledSet(name=spec, count=len(dataset), read=lambda: (dataset[i] for i in range(len(dataset))))
+    found = LabelledSet(name=spec, count=len(dataset), read=lambda: _items(spec, dataset))
     return found, len(classes) if classes else None
 
 
-def _image_folder(spec: str) -> tuple[LabelledSet, int]:
-    from torchvision.datasets import ImageFolder
-
-    try:
-        dataset = ImageFolder(spec)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{spec} is not an ImageFolder: it needs one folder of images for each class") from error
-    found = LabelledSet(name=spec, count=len(dataset), read=lambda: (dataset[i] for i in range(len(dataset))))
-    return found, len(dataset.classes)
-
-
-def _tar_samples(path: str) -> Iterator[tuple[Image.Image, int]]:
-    """Read the samples of a WebDataset tar, compressed or not.
-
-    The members of a sample follow one another and have the same key: their name up to the first dot.
-    """
-    try:
-        with tarfile.open(path, "r|*") as tar:
-            files = ((member.name, tar.extractfile(member)) for member in tar if member.isfile())
-            parts = ((*name.split(".", 1), file.read()) for name, file in files if file is not None and "." in name)
-            for key, group in itertools.groupby(parts, key=lambda part: part[0]):
-                sample = {suffix: data for _, suffix, data in group}
-                image = next((sample[suffix] for suffix in ("png", "jpg", "jpeg") if suffix in sample), None)
-                if image is None or "cls" not in sample:
-                    raise ConfigError(f"{path}: sample {key} has no image (png or jpg) or no label (cls)")
-                yield Image.open(io.BytesIO(image)), int(sample["cls"])
-    except ConfigError:
-        raise
-    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise ConfigError(f"{path} cannot be read: {one_line(error)}") from error
+def _items(spec: str, dataset: Any) -> Iterator[tuple[Image.Image, int]]:
+    for index in range(len(dataset)):
+        try:
+            image, label = dataset[index]
+            known = int(label)
+        except Exception as error:  # as above
+            raise ConfigError(f"{spec}: item {index} is no image with a class number: {one_line(error)}") from error
+        if not isinstance(image, Image.Image):
+            raise ConfigError(f"{spec}: item {index} is no image, but {type(image).__name__}; use another data set")
+        yield image, known

@@ -44,7 +44,7 @@ LATE = (
     "torchvision.datasets",
     "webdataset",
 )
-SECONDS = 30.0  # a run that takes longer is a hang
+SECONDS = 30.0  # a run that takes longer is a hang, on a machine that has nothing else to do
 BYTES = 2 * 2**30  # of memory, at most; torch and the libraries, 0.7 GB, are in it
 _POLL = 0.02  # seconds between two looks at a child
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
@@ -92,14 +92,18 @@ def preload() -> None:
         importlib.import_module(module)
 
 
-def run_all(runs: Iterable[Run], *, jobs: int = 1) -> Iterator[tuple[Run, Outcome]]:
-    """Run the commands, so many at a time, and yield each when it has ended. ``runs`` is read as it is needed."""
+def run_all(runs: Iterable[Run], *, jobs: int = 1, seconds: float = SECONDS) -> Iterator[tuple[Run, Outcome]]:
+    """Run the commands, so many at a time, and yield each when it has ended. ``runs`` is read as it is needed.
+
+    Args:
+        seconds: a run that takes longer is a hang.
+    """
     preload()
     waiting = iter(runs)
     active: list[_Child] = []
     while True:
         while len(active) < jobs and (run := next(waiting, None)) is not None:
-            active.append(_Child(run))
+            active.append(_Child(run, seconds))
         if not active:
             return
         for child in [child for child in active if child.has_ended()]:
@@ -118,8 +122,9 @@ def run_one(command: str, *arguments: object, folder: Path, new_process: bool = 
 class _Child:
     """A run that was started."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, seconds: float) -> None:
         self.run = run
+        self.seconds = seconds
         (run.folder / ".home").mkdir(exist_ok=True)
         self.started = time.monotonic()
         self.hung = self.swelled = False
@@ -140,7 +145,7 @@ class _Child:
             return True
         self.peak = max(self.peak, _resident(self.pid))
         self.swelled = self.swelled or self.peak > BYTES
-        self.hung = self.hung or time.monotonic() - self.started > SECONDS
+        self.hung = self.hung or time.monotonic() - self.started > self.seconds
         if self.hung or self.swelled:
             self._kill_group()
         return False

@@ -18,15 +18,17 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from forkserver import Outcome, Run, run_all
+from forkserver import SECONDS, Outcome, Run, run_all
 from hostile_cases import all_cases
 from hostile_cases.base import MARKER, Base, Case
 from hostile_cases.judge import describe, faults, tally
 
+Tried: TypeAlias = tuple[Case, Run, Outcome, list[str]]  # a run with its faults
 
-def try_all(cases: Iterable[Case], scratch: Path, *, jobs: int = 1) -> Iterator[tuple[Case, Run, Outcome, list[str]]]:
+
+def try_all(cases: Iterable[Case], scratch: Path, *, jobs: int = 1, seconds: float = SECONDS) -> Iterator[Tried]:
     """Give each case to its commands. Yields each run with its faults. Folders are deleted as soon as they are judged.
 
     Args:
@@ -45,33 +47,32 @@ def try_all(cases: Iterable[Case], scratch: Path, *, jobs: int = 1) -> Iterator[
                 case_of[folder] = case
                 yield Run(command=command, arguments=tuple(arguments), folder=folder, new_process=case.new_process)
 
-    for run, outcome in run_all(runs(), jobs=jobs):
+    for run, outcome in run_all(runs(), jobs=jobs, seconds=seconds):
         executed = any(run.folder.rglob(f"{MARKER}*"))
         yield case_of.pop(run.folder), run, outcome, faults(outcome, executed=executed)
         shutil.rmtree(run.folder, ignore_errors=True)
 
 
-def summary(
-    results: Iterable[tuple[Case, Run, Outcome, list[str]]], *, verbose: bool = False, accepted: bool = False
-) -> dict[str, Any]:
+def summary(results: Iterable[Tried], *, verbose: bool = False, accepted: bool = False) -> dict[str, Any]:
     """The report of all runs; with ``verbose`` each faulty run goes to stderr, and each with exit code 0."""
     tried: set[tuple[str, str]] = set()
     found: list[list[str]] = []
-    slowest, largest = 0.0, 0
+    slowest, largest = (0.0, ""), (0, "")  # seconds and bytes, and of which case
     for case, run, outcome, wrong in results:
         tried.add((case.kind, case.name))
         found.append(wrong)
-        slowest, largest = max(slowest, outcome.seconds), max(largest, outcome.bytes)
+        name = f"{case.kind}: {case.name}"
+        slowest, largest = max(slowest, (outcome.seconds, name)), max(largest, (outcome.bytes, name))
         if (verbose and wrong) or (accepted and outcome.code == 0):
             line = " ".join(word if len(word) < 60 else f"{word[:50]}..." for word in (run.command, *run.arguments))
-            print(f"{', '.join(wrong) or 'accepted'}: {case.kind}: {case.name}", file=sys.stderr)
+            print(f"{', '.join(wrong) or 'accepted'}: {name}", file=sys.stderr)
             print(f"    {ascii(line)[1:-1]}\n    {describe(outcome)}", file=sys.stderr, flush=True)
     return {
         "tried": len(tried),
         "runs": len(found),
         **tally(found),
-        "slowest_seconds": round(slowest, 1),
-        "largest_mb": largest >> 20,
+        "slowest": f"{slowest[0]:.1f} s, {slowest[1]}",
+        "largest": f"{largest[0] >> 20} MB, {largest[1]}",
     }
 
 
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="cases of this kind alone; may be repeated")
     parser.add_argument("--limit", type=int, help="this many cases at most, spread over all")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="a run that takes longer is a hang")
     parser.add_argument("--verbose", action="store_true", help="name each faulty run on stderr")
     parser.add_argument("--accepted", action="store_true", help="name each run with exit code 0 too")
     parser.add_argument("--json", action="store_true")
@@ -91,7 +93,8 @@ def main() -> None:
         cases = [case for case in all_cases(Base(healthy)) if not options.only or case.kind in options.only]
         if options.limit and options.limit < len(cases):
             cases = [cases[index * len(cases) // options.limit] for index in range(options.limit)]
-        report = summary(try_all(cases, scratch, jobs=options.jobs), verbose=options.verbose, accepted=options.accepted)
+        results = try_all(cases, scratch, jobs=options.jobs, seconds=options.seconds)
+        report = summary(results, verbose=options.verbose, accepted=options.accepted)
     report["seconds"] = round(time.monotonic() - started)
     print(json.dumps(report) if options.json else report)
     sys.exit(any(report[name] for name in tally([])))

@@ -120,6 +120,7 @@ def _tars() -> dict[str, Data]:
         "gzip cut": gzip.compress(whole)[:-20],
         "gzip bomb": lambda: gzip.compress(bytes(2**30), 1),
         "gzip bomb in a member": lambda: gzip.compress(whole[: len(whole) - 10240 + 2048] + _huge_member(), 1),
+        "gzip bomb in a header": lambda: gzip.compress(_huge_member(tarfile.GNUTYPE_LONGNAME), 1),
         "bzip2": bz2.compress(whole)[:-5],
         "xz": lzma.compress(whole)[:-5],
         "xz, other checksum": lzma.compress(whole).replace(b"\x00", b"\x01", 1),
@@ -129,9 +130,10 @@ def _tars() -> dict[str, Data]:
     }
 
 
-def _huge_member() -> bytes:
+def _huge_member(kind: bytes = tarfile.REGTYPE) -> bytes:
     """A member of 3 GB of zeros, as far as its header goes, and 1 GB of it."""
     info = tarfile.TarInfo("9.png")
+    info.type = kind
     info.size = 3 * 2**30
     return info.tobuf() + bytes(2**30)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from forkserver import Outcome
 
 DOCUMENTED = {0, 1, 2, 3, 75, 130}  # exit codes, docs/concepts.md
-FAULTS = ("executed", "tracebacks", "debug_sentences", "crashes", "hangs", "unclear", "escapes")
+FAULTS: tuple[str, ...] = ("executed", "tracebacks", "debug_sentences", "crashes", "hangs", "unclear", "escapes")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -43,7 +43,7 @@ def describe(outcome: Outcome) -> str:
 
 def tally(found: Iterable[list[str]]) -> dict[str, int]:
     """How many runs have each fault."""
-    counts = dict.fromkeys(FAULTS, 0)
+    counts: dict[str, int] = dict.fromkeys(FAULTS, 0)
     for names in found:
         for name in names:
             counts[name] += 1

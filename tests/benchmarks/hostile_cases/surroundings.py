@@ -49,7 +49,7 @@ def _class_names(base: Base) -> Iterator[Case]:
 
 def _surroundings(base: Base) -> Iterator[Case]:
     """A working folder that holds modules with the names of those that Python or a library imports."""
-    verify, workers = (*b.VERIFY, "--json"), (*b.INVERT[:-4], "2", "--out", "made")
+    verify, workers = (*b.VERIFY, "--json"), (*b.INVERT[:-3], "2", "--out", "made")
     for module in SIBLINGS:
 
         def make(folder: Path, module: str = module) -> None:
