@@ -76,7 +76,7 @@ def test_a_flag_is_noticed_where_a_teacher_is_loaded_again() -> None:
         network.train()(torch.randn(8, 3, 64, 64))
     description: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "image_size": 64}
     made = [Classifier(copy.deepcopy(network), **description) for _ in range(2)]
-    check_same(made[0], made[1].record())
+    check_same(Classifier(copy.deepcopy(network), **description), made[1].record())
     made[0].network.transform_input = True  # type: ignore[assignment]
     with pytest.raises(ConfigError, match="has the same weights as when it made these shards, but computes something"):
         check_same(made[0], made[1].record())
