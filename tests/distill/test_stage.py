@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.models.checkpoints import save_model
 from dreamdistill.shared.models.classifier import load_model
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
@@ -130,9 +130,15 @@ def test_learning_from_the_first_rounds_alone(shards: Path, tmp_path: Path, di: 
 
 def of_other_images(folder: Path, saved: Path) -> Path:
     """A copy of a saved model that takes images of another normalisation."""
-    shutil.copytree(saved, folder)
-    record = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**record, "std": [0.7]}))
+    model = load_model(str(saved))
+    save_model(
+        folder,
+        model.network,
+        architecture=model.architecture,
+        num_classes=model.num_classes,
+        class_names=model.class_names,
+        preprocessing=replace(model.preprocessing, std=(0.7,)),
+    )
     return folder
 
 
