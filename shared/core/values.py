@@ -92,6 +92,8 @@ def coerce(option: Setting, value: Any) -> Any:
         if optional:
             return None
         raise ConfigError(f"{option.flag} needs a value")
+    if option.default == () and value == []:  # as a configuration that was written has it
+        return ()
     try:
         result = _convert(kind, value)
     except (KeyError, OverflowError, TypeError, ValueError) as error:

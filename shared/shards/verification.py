@@ -140,9 +140,9 @@ def _other_problems(path: Path, manifest: Manifest) -> Iterator[str]:
         read_failures(path, manifest.shards())
     except DreamError as error:
         yield str(error)
-    info = path / INFO
+    info, expected = path / INFO, info_text(path, manifest).encode()
     try:
-        if read_limited(info, 2**30).decode() != info_text(path, manifest):
+        if read_limited(info, 2 * len(expected) + 1024) != expected:
             yield f"{info} does not list the shards that are here: run the same di-invert again"
     except (OSError, ValueError):
         yield f"{info} is missing or cannot be read: run the same di-invert again"
