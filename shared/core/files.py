@@ -30,7 +30,7 @@ def read_limited(path: Path, limit: int) -> bytes:
         OSError: it cannot be read; FileNotFoundError where there is nothing.
         ValueError: it is no regular file, or larger.
     """
-    if path.exists() and not path.is_file():
+    if (path.exists() or path.is_symlink()) and not path.is_file():
         raise ValueError("it is no regular file")
     with path.open("rb") as file:
         data = file.read(limit + 1)

@@ -111,7 +111,13 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "large").write_bytes(bytes(101))
-    for name, message in (("pipe", "no regular file"), ("folder", "no regular file"), ("large", "larger than 100")):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, message in (
+        ("link", "no regular file"),
+        ("pipe", "no regular file"),
+        ("folder", "no regular file"),
+        ("large", "larger than 100"),
+    ):
         with pytest.raises(ValueError, match=message):
             read_limited(tmp_path / name, 100)
     with pytest.raises(FileNotFoundError):

@@ -30,8 +30,8 @@ def test_a_sample_of_all_flips_and_cuts_is_found(tmp_path: Path) -> None:
     make_folder(tmp_path / "shards")
     found = damage(tmp_path / "shards", every=EVERY)
     assert found["missed"] == []
-    assert found["flips"] > 300
-    assert found["cuts"] > 40
+    assert found["flips"] > 150
+    assert found["cuts"] > 20
 
 
 def vouch(folder: Path, number: int) -> None:
