@@ -43,8 +43,9 @@ def probe_logits(network: nn.Module, preprocessing: Preprocessing, *, title: str
     x_NCHW = preprocessing.normalize(probe_images(preprocessing).to(device))
     with _plain_arithmetic(network, device):
         try:
-            logits_NK = network(x_NCHW).double().cpu()
-            alone_1K = network(x_NCHW[:1]).double().cpu()
+            # One at a time, which takes the least memory. Then two together, to notice what depends on the batch.
+            logits_NK = torch.cat([network(x_1CHW) for x_1CHW in x_NCHW.split(1)]).double().cpu()
+            again_2K = network(x_NCHW[:2]).double().cpu()
         except Exception as error:  # the user's own code
             raise ConfigError(f"{title} does not take images of noise: {one_line(error)}") from error
     if not torch.isfinite(logits_NK).all():
@@ -52,7 +53,7 @@ def probe_logits(network: nn.Module, preprocessing: Preprocessing, *, title: str
             f"{title} gives logits that are no finite numbers for images of noise: check its weights, --mean and --std"
         )
     found = _rounded(logits_NK)
-    if not computes_the_same((*_rounded(alone_1K), *found[1:]), found):
+    if not computes_the_same((*_rounded(again_2K), *found[2:]), found):
         raise ConfigError(
             f"{title} gives other logits for the same image the second time, so nothing tells it from another network:"
             " its forward must not be random in eval mode, nor mix the images of a batch"
