@@ -203,7 +203,9 @@ def load_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        return read_record_file(path, Manifest, schema=SCHEMA)
+        manifest = read_record_file(path, Manifest, schema=SCHEMA)
+        check_range("rounds", len(manifest.rounds), 1, MAX_SHARDS)
+        return manifest
     except FileNotFoundError as error:
         what = "is empty or no shard folder" if folder.is_dir() else "does not exist"
         raise ConfigError(f"{folder} {what}: make shards with di-invert --teacher NAME --out {folder}") from error
