@@ -132,7 +132,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     student = start_student(config, record, None, teacher)
     steps = shards.num_batches(training.batch_size)
     epochs = training.passes(steps)
-    count = max(2, training.batch_size // place.world)
+    count = max(2, min(training.batch_size, shards.num_samples) // place.world)
     batch = Batch(
         preprocessing.to_pixels(preprocessing.blank(count, device)),
         torch.zeros(count, record.num_classes, device=device),

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.config import GENERAL, StageConfig, by_name, from_mapping, load_yaml, settings_of
-from ..core.errors import DreamError, StoppedError, named, printable
+from ..core.errors import DreamError, StoppedError, named, one_line, printable
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
 from .help import GroupedCommand, GroupedOption, help_all_option
@@ -151,8 +151,14 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
         return _fail(str(error), error.exit_code, debug)
     except OSError as error:
         return _fail(_sentence(error), 1, debug)
-    except Exception as error:  # a bug of ours or of a user's own network is still one sentence
-        return _fail(f"{named(error)} (run again with --debug to see where)", 1, debug)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+            return _fail(
+                f"the memory is not enough ({one_line(error)}); ask for less, such as a smaller batch", 1, debug
+            )
+        return _bug(error, debug)
+    except Exception as error:
+        return _bug(error, debug)
     finally:
         ignore_stops()
 
@@ -219,6 +225,11 @@ def _sentence(error: OSError) -> str:
     if error.errno is not None and error.filename is not None:
         return f"cannot use {error.filename}: {error.strerror}; name or make another one"
     return f"{error}; run again with --debug to see where"
+
+
+def _bug(error: Exception, debug: bool) -> int:
+    """A bug of ours, or of a user's own network, is still one sentence."""
+    return _fail(f"{named(error)} (run again with --debug to see where)", 1, debug)
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

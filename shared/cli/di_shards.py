@@ -122,10 +122,12 @@ def _gallery(
     from ..shards.gallery import write_gallery
 
     for name, value in (("columns", columns), ("side", side)):
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} must be 1 or more")
+        if value is not None and not 1 <= value <= 1000:
+            raise ConfigError(f"--{name} must lie in 1..1000")
     chosen = coerce(Setting("classes", tuple[int, ...], None, "", ()), classes) if classes else None
     path = out or folder / "gallery.png"
+    if path.exists() and not path.is_file():  # root could put the picture in the place of a device
+        raise ConfigError(f"--out {path} is no file: name another one")
     shards = ShardFolder.open(folder)
     shown, images = write_gallery(shards, path, columns=columns, classes=chosen, side=side, labels=labels)
     print_result({"gallery": str(path), "classes": shown, "images": images}, as_json=as_json, title="di-shards gallery")

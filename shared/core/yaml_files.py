@@ -70,34 +70,37 @@ class _Limits:
     """Checks a file's values before they are built. Each is looked at once, however many aliases name it."""
 
     def __init__(self) -> None:
-        self._sizes: dict[int, int] = {}  # of the nodes that were checked, by id
+        self._known: dict[int, tuple[int, int]] = {}  # size and height of the nodes that were checked, by id
         self._open: set[int] = set()  # nodes whose content is being checked
 
-    def check(self, node: yaml.Node, level: int = 0) -> int:
-        """The number of values and characters of a node.
+    def check(self, node: yaml.Node) -> tuple[int, int]:
+        """The size of a node, in values and characters, and its height in levels.
 
         Raises:
-            ValueError: it holds itself, is too large or too deep, or something in it is not plain.
+            ValueError: it holds itself, is too large or too high, or something in it is not plain.
         """
         if id(node) in self._open:
             raise ValueError(f"line {node.start_mark.line + 1} holds itself")
-        if id(node) in self._sizes:
-            return self._sizes[id(node)]
-        if level > DEEPEST:
-            raise ValueError("too many levels")
+        if id(node) in self._known:
+            return self._known[id(node)]
         if node.tag not in _PLAIN:
             raise ValueError(f"line {node.start_mark.line + 1} has the tag {node.tag!r:.80}: write a plain value")
         self._open.add(id(node))
-        size = 1 + sum(self.check(item, level + 1) for item in _content(node))
+        size, height = 1, 1
+        for item in _content(node):
+            item_size, item_height = self.check(item)
+            size, height = size + item_size, max(height, 1 + item_height)
         if isinstance(node, yaml.ScalarNode):
             size += len(node.value)
             if node.tag in (f"{_PREFIX}int", f"{_PREFIX}float") and len(node.value) > DIGITS:
                 raise ValueError(f"line {node.start_mark.line + 1} has a number of more than {DIGITS} digits")
+        if height > DEEPEST:
+            raise ValueError("too many levels")
         if size > MOST:
             raise ValueError(f"it has more than {MOST:,} values and characters after its aliases are expanded")
         self._open.remove(id(node))
-        self._sizes[id(node)] = size
-        return size
+        self._known[id(node)] = size, height
+        return size, height
 
 
 def _content(node: yaml.Node) -> list[yaml.Node]:

@@ -22,6 +22,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from confinement import die_with_parent
+
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"  # read when torch and numpy are imported: a process with threads must not fork
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -172,6 +174,7 @@ def _become(run: Run) -> None:
     code = 70
     try:
         os.setsid()
+        die_with_parent()
         os.chdir(run.folder)
         for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, ".stdout", _WRITE), (2, ".stderr", _WRITE)):
             opened = os.open(name, flags, 0o644)

@@ -14,13 +14,13 @@ import json
 import random
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+from confinement import run_confined
 from forkserver import SECONDS, Run, run_all
 from hostile_cases.base import Base
 from hostile_cases.judge import describe, faults, tally
@@ -273,27 +273,31 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="name each faulty run on stderr")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    sys.exit(run_confined(lambda scratch: run(options, scratch)))
+
+
+def run(options: argparse.Namespace, scratch: Path) -> int:
+    """What was asked for, in an empty folder. Returns 1 if there was a fault."""
     started = time.monotonic()
     found: list[list[str]] = []
     codes: dict[int, int] = {}
-    with tempfile.TemporaryDirectory(prefix="fuzz") as name:
-        (healthy := Path(name, "base")).mkdir()
-        (scratch := Path(name, "runs")).mkdir()
-        every = runs(Base(healthy), scratch, options)
-        for run, outcome in run_all(every, jobs=options.jobs, seconds=options.seconds):
-            found.append(wrong := faults(outcome))
-            codes[outcome.code] = codes.get(outcome.code, 0) + 1
-            if wrong and options.verbose:
-                file = run.folder / "options.yaml"
-                words = " ".join(word if len(word) < 60 else f"{word[:50]}..." for word in run.arguments)
-                text = f"\n    {file.read_bytes()[:600]!r}" if file.exists() else ""
-                print(f"{', '.join(wrong)}: {run.command} {ascii(words)[1:-1]}{text}", file=sys.stderr)
-                print(f"    {describe(outcome)}", file=sys.stderr, flush=True)
-            shutil.rmtree(run.folder, ignore_errors=True)
+    (healthy := scratch / "base").mkdir()
+    (folders := scratch / "runs").mkdir()
+    every = runs(Base(healthy), folders, options)
+    for each, outcome in run_all(every, jobs=options.jobs, seconds=options.seconds):
+        found.append(wrong := faults(outcome))
+        codes[outcome.code] = codes.get(outcome.code, 0) + 1
+        if wrong and options.verbose:
+            file = each.folder / "options.yaml"
+            words = " ".join(word if len(word) < 60 else f"{word[:50]}..." for word in each.arguments)
+            text = f"\n    {file.read_bytes()[:600]!r}" if file.exists() else ""
+            print(f"{', '.join(wrong)}: {each.command} {ascii(words)[1:-1]}{text}", file=sys.stderr)
+            print(f"    {describe(outcome)}", file=sys.stderr, flush=True)
+        shutil.rmtree(each.folder, ignore_errors=True)
     seconds = round(time.monotonic() - started)
     report = {"runs": len(found), **tally(found), "exit_codes": dict(sorted(codes.items())), "seconds": seconds}
     print(json.dumps(report) if options.json else report)
-    sys.exit(any(report[name] for name in tally([])))
+    return int(any(report[name] for name in tally([])))
 
 
 if __name__ == "__main__":

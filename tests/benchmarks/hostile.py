@@ -14,12 +14,12 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from confinement import run_confined
 from forkserver import SECONDS, Outcome, Run, run_all
 from hostile_cases import all_cases
 from hostile_cases.base import MARKER, Base, Case
@@ -86,18 +86,22 @@ def main() -> None:
     parser.add_argument("--accepted", action="store_true", help="name each run with exit code 0 too")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    sys.exit(run_confined(lambda scratch: run(options, scratch)))
+
+
+def run(options: argparse.Namespace, scratch: Path) -> int:
+    """What was asked for, in an empty folder. Returns 1 if there was a fault."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="hostile") as name:
-        (healthy := Path(name, "base")).mkdir()
-        (scratch := Path(name, "cases")).mkdir()
-        cases = [case for case in all_cases(Base(healthy)) if not options.only or case.kind in options.only]
-        if options.limit and options.limit < len(cases):
-            cases = [cases[index * len(cases) // options.limit] for index in range(options.limit)]
-        results = try_all(cases, scratch, jobs=options.jobs, seconds=options.seconds)
-        report = summary(results, verbose=options.verbose, accepted=options.accepted)
+    (healthy := scratch / "base").mkdir()
+    (folders := scratch / "cases").mkdir()
+    cases = [case for case in all_cases(Base(healthy)) if not options.only or case.kind in options.only]
+    if options.limit and options.limit < len(cases):
+        cases = [cases[index * len(cases) // options.limit] for index in range(options.limit)]
+    results = try_all(cases, folders, jobs=options.jobs, seconds=options.seconds)
+    report = summary(results, verbose=options.verbose, accepted=options.accepted)
     report["seconds"] = round(time.monotonic() - started)
     print(json.dumps(report) if options.json else report)
-    sys.exit(any(report[name] for name in tally([])))
+    return int(any(report[name] for name in tally([])))
 
 
 if __name__ == "__main__":

@@ -110,9 +110,9 @@ def put_json(path: Path, value: Any) -> None:
     put_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def put_text(path: Path, text: str) -> None:
+def put_text(path: Path, text: str | Callable[[], str]) -> None:
     """Replace a JSON file by a text, with a checksum that fits."""
-    path.write_bytes(sealed(text, path.read_bytes() if path.is_file() else b""))
+    path.write_bytes(sealed(text if isinstance(text, str) else text(), path.read_bytes() if path.is_file() else b""))
 
 
 def reseal(shards: Path, number: int = 0) -> None:

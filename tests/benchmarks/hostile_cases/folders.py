@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import base as b
 from .base import Base, Case
-from .json_mutations import TEXTS, as_text, changed, mutations
+from .json_mutations import TEXTS, Text, as_text, changed, mutations
 
 READERS = (b.VERIFY, b.DRY, b.SHOW_JSON, b.GALLERY, b.DISTILL, b.PRUNE, b.SCORE, b.INVERT)
 
@@ -38,7 +38,7 @@ def _json_file(
     turn = cycle(then)
     for what, text in mutations(base.json(f"shards/{name}"), deep=deep):
 
-        def make(folder: Path, text: str = text) -> None:
+        def make(folder: Path, text: Text = text) -> None:
             b.put_text(base.copy(folder, "shards") / name, text)
 
         yield Case(kind=kind, name=what, make=make, runs=(first, next(turn)))
@@ -63,9 +63,9 @@ def _failures(base: Base) -> Iterator[Case]:
 
     for what, text in mutations(record):
 
-        def make(folder: Path, text: str = text) -> None:
+        def make(folder: Path, text: Text = text) -> None:
             path = put(folder)
-            path.write_bytes(b.sealed(text, (base.root / "shards/000000.json").read_bytes()))
+            path.write_bytes(b.sealed(text(), (base.root / "shards/000000.json").read_bytes()))
 
         yield Case(kind="failed", name=what, make=make, runs=next(runs))
     for what, strange in b.strange_files():
@@ -82,7 +82,7 @@ def _scores(base: Base) -> Iterator[Case]:
     turn = cycle((b.SCORE, b.SHOW, b.VERIFY))
     for what, text in mutations(base.json("scored/score.json"), deep=2):
 
-        def make(folder: Path, text: str = text) -> None:
+        def make(folder: Path, text: Text = text) -> None:
             base.copy(folder, "scored", to="shards")
             b.put_text(folder / "shards/score.json", text)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _RAW = "@@{}@@"  # a token that JSON's writer would not write, as a text that is replaced afterwards
 HUGE_INT = _RAW.format("9" * 5000)
+
+Text = Callable[[], str]
 
 TEXTS: dict[str, str] = {
     "newline": "a\nerror: b\r\nc",
@@ -80,8 +82,8 @@ def without(record: Any, path: tuple[Any, ...]) -> Any:
     return result
 
 
-def mutations(record: dict[str, Any], *, deep: int = 99) -> Iterator[tuple[str, str]]:
-    """Mutated texts of a record, with a name for each.
+def mutations(record: dict[str, Any], *, deep: int = 99) -> Iterator[tuple[str, Text]]:
+    """Mutated texts of a record, with a name for each. A text is made when it is asked for.
 
     Args:
         deep: fields below this depth get one wrong type each, in place of all.
@@ -101,22 +103,22 @@ def mutations(record: dict[str, Any], *, deep: int = 99) -> Iterator[tuple[str, 
             values = {name: values[name] for name in (names[number % len(names)],)}
         for name, value in values.items():
             if value != old or type(value) is not type(old):
-                yield f"{where}: {name}", as_text(changed(record, path, value))
+                yield f"{where}: {name}", lambda path=path, value=value: as_text(changed(record, path, value))
         if path[-1] != 0:
-            yield f"{where}: missing", as_text(without(record, path))
+            yield f"{where}: missing", lambda path=path: as_text(without(record, path))
     yield from _whole(record)
 
 
-def _whole(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _whole(record: dict[str, Any]) -> Iterator[tuple[str, Text]]:
     text = as_text(record)
     first = next(iter(record))
-    yield "unknown field", as_text({**record, "surprise": 1})
-    yield "field named by an escape sequence", as_text({**record, "\x1b[2J\n[red]": 1})
-    yield "key twice", text.replace("{\n", "{\n" + f" {json.dumps(first)}: {json.dumps(record[first])},\n", 1)
-    yield "deep field", as_text({**record, "deep": _RAW.format("[" * 50_000 + "]" * 50_000)})
-    yield "100,000 fields", as_text({**record, **{f"f{number}": number for number in range(100_000)}})
-    yield "text after the end", text + "{}"
-    yield "other schema", as_text({**record, "schema": 10**9})
-    yield "old schema", as_text({**record, "schema": 1})
-    yield "schema of another type", as_text({**record, "schema": {"a": [1] * 1000}})
-    yield "no schema", as_text({name: value for name, value in record.items() if name != "schema"})
+    yield "unknown field", lambda: as_text({**record, "surprise": 1})
+    yield "field named by an escape sequence", lambda: as_text({**record, "\x1b[2J\n[red]": 1})
+    yield "key twice", lambda: text.replace("{\n", "{\n" + f" {json.dumps(first)}: {json.dumps(record[first])},\n", 1)
+    yield "deep field", lambda: as_text({**record, "deep": _RAW.format("[" * 50_000 + "]" * 50_000)})
+    yield "100,000 fields", lambda: as_text({**record, **{f"f{number}": number for number in range(100_000)}})
+    yield "text after the end", lambda: text + "{}"
+    yield "other schema", lambda: as_text({**record, "schema": 10**9})
+    yield "old schema", lambda: as_text({**record, "schema": 1})
+    yield "schema of another type", lambda: as_text({**record, "schema": {"a": [1] * 1000}})
+    yield "no schema", lambda: as_text({name: value for name, value in record.items() if name != "schema"})

@@ -24,7 +24,7 @@ def faults(outcome: Outcome, *, executed: bool = False) -> list[str]:
     found = {
         "executed": executed,
         "tracebacks": "Traceback (most recent call last)" in outcome.stderr + outcome.stdout,
-        "debug_sentences": any("--debug" in line for line in errors[-1:]),
+        "debug_sentences": any("run again with --debug" in line for line in errors[-1:]),
         "crashes": outcome.swelled or (outcome.code < 0 and not outcome.hung),
         "hangs": outcome.hung,
         "unclear": outcome.code >= 0

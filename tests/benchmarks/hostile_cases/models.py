@@ -11,7 +11,7 @@ from typing import Any
 from . import base as b
 from .base import Base, Case
 from .folders import names, put_strangers
-from .json_mutations import as_text, changed, mutations
+from .json_mutations import Text, as_text, changed, mutations
 from .weights import hostile_safetensors
 
 AS_TEACHER = ("di-invert", "--teacher", "model", *b.ROUND[:-1], "made")
@@ -97,7 +97,7 @@ def _results(base: Base) -> Iterator[Case]:
                 yield Case(kind="result", name=f"{folder_name}/{file}: {name}", make=make, runs=(run,))
     for name, text in mutations(base.json("model/report.json")):
 
-        def make_report(folder: Path, text: str = text) -> None:
+        def make_report(folder: Path, text: Text = text) -> None:
             base.copy(folder, "shards")
             b.put_text(base.copy(folder, "model") / "report.json", text)
 
