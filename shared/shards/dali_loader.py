@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.errors import DreamError, named
+from ..core.errors import DreamError
 from ..core.launch import Place, Rows
 from ..core.limits import most_mappings, require_open_files
 from .batches import SHUFFLE_BUFFER, Batch
@@ -77,14 +77,19 @@ class DaliLoader:
 
     @contextlib.contextmanager
     def _errors_explained(self) -> Iterator[None]:
-        """DALI does not say which sample an error is about, so the shards are searched for it."""
+        """DALI does not always say which sample an error is about, so the shards are searched for it first."""
         try:
             yield
         except (RuntimeError, ValueError) as error:
             for plan in self.folder.plans():
                 if problem := shard_problem(self.folder, plan):
                     raise DreamError(f"{problem}; {again(self.folder.path, plan.number)}") from error
-            raise DreamError(f"DALI cannot read {self.folder.path}: {named(error)}; try --loader webdataset") from error
+            # Without the traceback of the pipeline's definition, which is ours.
+            reason = str(error).rpartition("encountered:\n\n")[2].partition("\n")[0] or type(error).__name__
+            raise DreamError(
+                f"DALI cannot read {self.folder.path}: {reason}; delete the shard's commit record (.json) and run"
+                " di-invert again, or try --loader webdataset"
+            ) from error
 
     def state_dict(self) -> dict[str, Any]:
         return {"dali": self.iterator.checkpoints(), "selective": self.selective}
