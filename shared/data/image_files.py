@@ -5,12 +5,10 @@ Size and format are looked at before anything is decoded, and only regular files
 
 from __future__ import annotations
 
-import io
 import itertools
 import lzma
 import os
 import re
-import struct
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -20,13 +18,11 @@ from PIL import Image
 
 from ..core.errors import ConfigError, one_line
 from ..core.files import read_limited
+from .images import open_image
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
 TAR_SUFFIXES = ("png", "jpg", "jpeg")
 LARGEST = 2**26  # bytes of an image file
-MOST_PIXELS = 2**26  # of an image
-MOST_STRETCHED = 100  # times as long as wide: the short side is made as long as the network's
 
 
 def find_images(folder: Path) -> tuple[list[tuple[Path, int]], int]:
@@ -59,7 +55,7 @@ def read_images(files: Iterable[tuple[Path, int]]) -> Iterator[tuple[Image.Image
     """
     for path, label in files:
         try:
-            yield _open(read_limited(path, LARGEST)), label
+            yield open_image(read_limited(path, LARGEST)), label
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read: {one_line(error)}; mend or delete it") from error
 
@@ -85,7 +81,7 @@ def read_tar(path: Path) -> Iterator[tuple[Image.Image, int]]:
                 if not re.fullmatch(rb"\s*\d{1,9}\s*", label):
                     raise ConfigError(f"{path}: the label of sample {key} is {label!r:.40}, and no class number")
                 try:
-                    yield _open(image), int(label)
+                    yield open_image(image), int(label)
                 except (OSError, ValueError) as error:
                     raise ConfigError(f"{path}: the image of sample {key} cannot be read: {one_line(error)}") from error
     except ConfigError:
@@ -114,18 +110,3 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | None:
         raise ValueError(f"{member.name} is larger than {LARGEST} bytes")
     file = tar.extractfile(member)
     return None if file is None else file.read()
-
-
-def _open(data: bytes) -> Image.Image:
-    """Decode an image of one of :data:`FORMATS`. Pillow would call other programs for some other formats.
-
-    Raises:
-        OSError, ValueError: it is none, or has too many pixels.
-    """
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MOST_PIXELS or max(image.size) > MOST_STRETCHED * min(image.size):
-            raise ValueError(f"it has {image.width}x{image.height} pixels")
-        return image.convert("RGB")
-    except (Image.DecompressionBombError, SyntaxError, struct.error, MemoryError, OverflowError) as error:
-        raise ValueError(one_line(error)) from error

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ..core.errors import one_line
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF")
+MOST_PIXELS = 2**26  # of an image
+MOST_STRETCHED = 100  # times as long as wide: the short side of an image to evaluate is made as long as the network's
 JPEG_QUALITY = 95
 PNG_UP_TO = 64  # pixels; by default, larger images are stored as JPEG
 
@@ -35,8 +41,28 @@ def encode_image(pixels_CHW: Tensor, format: str) -> bytes:
 
 
 def decode_image(data: bytes, channels: int) -> Tensor:
-    """Decode an image file to uint8 (C, H, W), converted to grey (1 channel) or RGB (3 channels)."""
-    return to_tensor(Image.open(io.BytesIO(data)), channels)
+    """Decode an image file to uint8 (C, H, W), converted to grey (1 channel) or RGB (3 channels).
+
+    Raises:
+        ValueError: it cannot be decoded (:func:`open_image`).
+    """
+    return to_tensor(open_image(data), channels)
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Decode an image file of one of :data:`FORMATS`. Pillow would call other programs for some other formats.
+
+    Raises:
+        ValueError: it is none, or has too many pixels.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MOST_PIXELS or max(image.size) > MOST_STRETCHED * min(image.size):
+            raise ValueError(f"it has {image.width}x{image.height} pixels")
+        image.load()
+        return image
+    except (Image.DecompressionBombError, OSError, SyntaxError, struct.error, MemoryError, OverflowError) as error:
+        raise ValueError(one_line(error)) from error
 
 
 def to_tensor(image: Image.Image, channels: int) -> Tensor:

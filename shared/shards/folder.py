@@ -14,9 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
 from ..core.config import fingerprint
 from ..core.errors import ConfigError, DreamError, one_line
-from .contract import Sample, TarReader
+from ..data.images import open_image
+from .contract import Sample, SampleError, TarReader, sample_key
 from .manifest import Manifest, ShardPlan, load_manifest
 from .records import COMMIT, CommitRecord, read_records, shard_path
 
@@ -90,18 +93,30 @@ class ShardFolder:
         """Paths of the complete shards' ``tar`` or ``idx`` files, in the folder's order."""
         return [str(shard_path(self.path, number, suffix)) for number in self.records]
 
-    def samples(self) -> Iterator[Sample]:
-        """All samples as stored, in the folder's order.
+    def samples(self, plan: ShardPlan) -> Iterator[Sample]:
+        """The samples of one shard as stored, in their order.
 
         Raises:
-            DreamError: a tar is damaged; the message names the sample.
+            DreamError: the tar is damaged; the message names the sample.
+        """
+        try:
+            data = memoryview(shard_path(self.path, plan.number, "tar").read_bytes())
+            yield from TarReader(data, plan, self.manifest.teacher).samples()
+        except (OSError, ValueError) as error:
+            raise damaged(self, plan.number, one_line(error)) from error
+
+    def images(self) -> Iterator[tuple[Image.Image, int]]:
+        """All images, decoded and converted to RGB, with their targets, in the folder's order.
+
+        Raises:
+            DreamError: as :meth:`samples`, or an image cannot be decoded.
         """
         for plan in self.plans():
-            try:
-                data = memoryview(shard_path(self.path, plan.number, "tar").read_bytes())
-                yield from TarReader(data, plan, self.manifest.teacher).samples()
-            except (OSError, ValueError) as error:
-                raise damaged(self, plan.number, one_line(error)) from error
+            for position, sample in enumerate(self.samples(plan)):
+                try:
+                    yield open_image(sample.image).convert("RGB"), sample.target
+                except ValueError as error:
+                    raise damaged(self, plan.number, str(SampleError(sample_key(plan, position), error))) from error
 
 
 def damaged(folder: ShardFolder, number: int, problem: str) -> DreamError:

@@ -87,11 +87,11 @@ def caption_of(folder: ShardFolder) -> list[str]:
 def _first_images(folder: ShardFolder, count: int, classes: tuple[int, ...] | None) -> dict[int, list[Image.Image]]:
     """Class -> its first ``count`` images, in the folder's order."""
     found: dict[int, list[Image.Image]] = {}
-    for sample in folder.samples():
-        if classes is None or sample.target in classes:
-            images = found.setdefault(sample.target, [])
+    for image, target in folder.images():
+        if classes is None or target in classes:
+            images = found.setdefault(target, [])
             if len(images) < count:
-                images.append(Image.open(io.BytesIO(sample.image)).convert("RGB"))
+                images.append(image)
     return found
 
 

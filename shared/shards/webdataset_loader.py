@@ -90,7 +90,7 @@ class WebDatasetLoader:
             check_labels(logits[None], target[None], teacher)
             check_image_header(sample[format], format=format, channels=teacher.channels, size=teacher.image_size)
             return decode_image(sample[format], teacher.channels), logits, int(target)
-        except (KeyError, OSError, SyntaxError, TypeError, ValueError) as error:  # Pillow raises SyntaxError too
+        except (KeyError, TypeError, ValueError) as error:
             raise damaged(
                 self.folder, int(Path(sample["__url__"]).stem), f"sample {sample['__key__']}: {one_line(error)}"
             ) from error

@@ -165,8 +165,8 @@ def picture(table: Table, methods: list[str]) -> bytes:
     for method in methods:
         folder = ShardFolder.open(table.out / method / "0" / "images")
         first: dict[int, Image.Image] = {}
-        for sample in folder.samples():
-            first.setdefault(sample.target, Image.open(io.BytesIO(sample.image)).convert("RGB"))
+        for image, target in folder.images():
+            first.setdefault(target, image)
         rows.append([first[target] for target in sorted(first)[:PICTURED]])
     buffer = io.BytesIO()
     contact_sheet(rows).save(buffer, "PNG", optimize=True)
