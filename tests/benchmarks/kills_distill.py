@@ -72,13 +72,7 @@ class Training:
     def start(self, out: Path) -> subprocess.Popen[str]:
         """Start the command, in a process group of its own."""
         several = [str(BIN / "torchrun"), "--nproc-per-node", str(self.processes)]
-        options = {
-            "--student": "digits_cnn_small",
-            "--batch-size": 12,
-            "--epochs": self.epochs,
-            "--loader": self.loader,
-        }
-        settings = [str(item) for pair in options.items() for item in pair]
+        settings = ["--student", "digits_cnn_small", "--batch-size", "12", "--epochs", str(self.epochs)]
         return subprocess.Popen(
             [
                 *(several if self.processes > 1 else [sys.executable]),
