@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import forge
 from torch import nn
 
 from dreamdistill.distill.config import DistillConfig
@@ -82,9 +83,7 @@ def test_a_frozen_student_is_made_trainable_and_a_partly_frozen_one_keeps_its_fr
 
 
 def test_without_a_name_the_student_is_a_copy_of_the_teacher_with_new_weights(shards: Path, tmp_path: Path) -> None:
-    manifest = json.loads((shards / "manifest.json").read_text())
-    manifest["teacher"]["name"] = None
-    (shards / "manifest.json").write_text(json.dumps(manifest))
+    forge(shards / "manifest.json", lambda manifest: manifest["teacher"].update(name=None))
     teacher = load_model("digits_cnn")
     before = copy.deepcopy(teacher.network.state_dict())
     run(config(shards, tmp_path / "s"), teacher=teacher)
@@ -122,9 +121,7 @@ def test_a_teacher_in_memory_must_be_the_one_that_made_the_shards(shards: Path, 
 
 
 def test_a_teacher_in_memory_replaces_one_that_does_not_load(shards: Path, tmp_path: Path) -> None:
-    manifest = json.loads((shards / "manifest.json").read_text())
-    manifest["teacher"]["weights"] = "/gone/away.safetensors"
-    (shards / "manifest.json").write_text(json.dumps(manifest))
+    forge(shards / "manifest.json", lambda manifest: manifest["teacher"].update(weights="/gone/away.safetensors"))
     report = run(
         replace(config(shards, tmp_path / "s", student="digits_cnn_small"), eval="digits"),
         teacher=load_model("digits_cnn"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import forge
 
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
@@ -75,9 +76,7 @@ def test_feature_distillation_of_any_weight_is_learned(shards: Path, tmp_path: P
 
 
 def test_stored_labels_need_no_teacher(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = json.loads((shards / "manifest.json").read_text())
-    manifest["teacher"]["weights"] = "/gone/away.safetensors"
-    (shards / "manifest.json").write_text(json.dumps(manifest))
+    forge(shards / "manifest.json", lambda manifest: manifest["teacher"].update(weights="/gone/away.safetensors"))
     report = run(config(shards, tmp_path / "s"))
     assert report.teacher_top1 is None
     assert "stored logits" in capsys.readouterr().err
