@@ -55,7 +55,7 @@ def read_images(files: Iterable[tuple[Path, int]]) -> Iterator[tuple[Image.Image
     """
     for path, label in files:
         try:
-            yield open_image(read_limited(path, LARGEST)), label
+            yield open_image(read_limited(path, LARGEST)).convert("RGB"), label
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read: {one_line(error)}; mend or delete it") from error
 
@@ -81,7 +81,7 @@ def read_tar(path: Path) -> Iterator[tuple[Image.Image, int]]:
                 if not re.fullmatch(rb"\s*\d{1,9}\s*", label):
                     raise ConfigError(f"{path}: the label of sample {key} is {label!r:.40}, and no class number")
                 try:
-                    yield open_image(image), int(label)
+                    yield open_image(image).convert("RGB"), int(label)
                 except (OSError, ValueError) as error:
                     raise ConfigError(f"{path}: the image of sample {key} cannot be read: {one_line(error)}") from error
     except ConfigError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import DreamError, one_line
+from ..core.files import remove_file
 from ..core.records import check_range, check_sha256, read_record_file, write_record_file
 from .manifest import MAX_IMAGES, ShardPlan
 
@@ -122,7 +123,7 @@ def read_records(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, CommitRe
 def write_record(folder: Path, record: CommitRecord) -> None:
     """Write the commit record, which makes the shard whole."""
     write_record_file(shard_path(folder, record.number, COMMIT), record, schema=SCHEMA)
-    shard_path(folder, record.number, FAILED).unlink(missing_ok=True)
+    remove_file(shard_path(folder, record.number, FAILED))
 
 
 def write_failure(folder: Path, number: int, failure: ShardFailure) -> None:
@@ -133,7 +134,7 @@ def clear_failures(folder: Path, plans: Iterable[ShardPlan]) -> None:
     """Forget that these shards were given up, also where the reason cannot be read."""
     wanted = {plan.number for plan in plans}
     for number in wanted & listed(folder)[FAILED].keys():
-        shard_path(folder, number, FAILED).unlink(missing_ok=True)
+        remove_file(shard_path(folder, number, FAILED))
 
 
 def read_failures(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, ShardFailure]:

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ..core.files import atomic_write, sha256_of_file, write_text
+from ..core.files import atomic_write, remove_file, sha256_of_file, write_text
 from .contract import Member, Sample, encode_sample, index_line, index_text, sample_key
 from .manifest import MANIFEST, Manifest, ShardPlan
 from .records import CommitRecord, complete_shards, shard_path, write_record
@@ -82,7 +82,7 @@ def clear_folder(folder: Path) -> None:
     number = "[0-9]" * 6
     for pattern in (f"{number}.json", MANIFEST, INFO, SCORE, f"{number}.tar", f"{number}.idx", f"{number}.failed"):
         for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+            remove_file(path)
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> Member:
