@@ -111,8 +111,6 @@ class _Slot:
     def start(self) -> None:
         self.ready = False
         self._last_words = ""
-        # The worker's Python must import nothing from the working folder, which may be a stranger's (Python 3.11).
-        os.environ["PYTHONSAFEPATH"] = "1"
         with held_back(), main_module_hidden():
             self.link, theirs = multiprocessing.Pipe()
             self.process = self._new(theirs)

@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import importlib
 import json
+import os
 import sys
 import traceback
 import typing
@@ -139,6 +140,9 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
+    # The Python processes that we start must import nothing from the working folder: it may be a stranger's. Python
+    # 3.10 does not know the variable.
+    os.environ["PYTHONSAFEPATH"] = "1"
     stop_on_signals()
     try:
         result = command.main(arguments, command.name, standalone_mode=False)

@@ -26,6 +26,14 @@ class GroupedOption(click.Option):
         self.group = group
         self.advanced = advanced
 
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """The value, unless it is another option: ``--out --dry-run`` must not run, into a folder of that name."""
+        if isinstance(value, str) and any(
+            value in (*other.opts, *other.secondary_opts) for other in ctx.command.params
+        ):
+            raise click.UsageError(f"{self.opts[0]} needs a value, and {value} is an option")
+        return super().process_value(ctx, value)
+
 
 class GroupedCommand(click.Command):
     """A command whose help has a section for each group of options, and examples at its end.

@@ -97,8 +97,10 @@ def frechet_distance(features_ND: Tensor, others_MD: Tensor) -> float:
     """``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`` of two sets of features (Heusel et al. 2017).
 
     Raises:
-        ConfigError: torchmetrics is not installed.
+        ConfigError: torchmetrics is not installed, or a set has a single image.
     """
+    if min(len(features_ND), len(others_MD)) < 2:
+        raise ConfigError("--real compares sets of two images or more: pass a larger set, or leave it out")
     metric_class = require_torchmetrics()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -56,6 +56,13 @@ def test_impossible_inversion(fails: Fails, out: Path, options: list[object], sa
     assert not out.exists()
 
 
+@pytest.mark.parametrize("name", ["di-invert", "di-distill", "di-prune"])
+def test_option_in_the_place_of_a_value(fails: Fails, name: str) -> None:
+    """Else it would be the name of the folder, and what was to be a dry run would run."""
+    fails(name, "--out", "--dry-run", code=2, says=["--out needs a value", "--dry-run is an option"])
+    assert not Path("--dry-run").exists()
+
+
 def test_no_teacher(fails: Fails, out: Path) -> None:
     fails("di-invert", "--out", out, code=2, says=["--teacher is required"])
     assert not out.exists()
@@ -75,6 +82,13 @@ def test_pruning_ratio(fails: Fails, made_shards: Path, out: Path, ratio: float)
         ("steps: [1, x]", ["--steps", "whole number"]),
         ("steps: {", ["options.yaml", "not valid YAML"]),
         ("just words", ["options.yaml", "option: value"]),
+        ("images: 4\nimages: 5", ["options.yaml", "'images'", "a second time"]),
+        ("shard-size: 4\nshard_size: 5", ["options.yaml", "shard-size", "twice"]),
+        ("images: !!python/object/apply:os.system ['touch x']", ["options.yaml", "tag"]),
+        ("seed: 1" + "0" * 300, ["--seed", "whole number"]),
+        ("recipe: [&a [x], &b [*a, *a], &c [*b, *b]]", ["--recipe", "a list"]),
+        ('recipe: "[/] \\e[31m\\nerror: x"', ["there is no recipe", "[/] \\x1b[31m\\nerror: x"]),
+        ('recipe: "a\\0b"', ["--recipe"]),
     ],
 )
 def test_config_file(fails: Fails, tmp_path: Path, out: Path, text: str, says: list[str]) -> None:
@@ -100,6 +114,11 @@ STAGE = "{stage: invert, teacher: digits_cnn, images: 4, steps: 2}"
         (f"stages:\n  synthetic: {STAGE[:-1]}, stpes: 2}}", ["'stpes'", "'synthetic'", "did you mean 'steps'"]),
         ("stages:\n  synthetic: {stage: invrt}", ["'synthetic'", "invert, distill, prune"]),
         (f"stags:\n  synthetic: {STAGE}", ["pipeline.yaml", "'stages:'"]),
+        (f"stages:\n  ../up: {STAGE}", ["'../up'", "another name"]),
+        (f"stages:\n  /tmp/x: {STAGE}", ["'/tmp/x'", "another name"]),
+        (f'stages:\n  "[/]\\e[2J": {STAGE}', ["another name", "letters"]),
+        ("stages:\n  a: {stage: invert, teacher: [x]}", ["--teacher", "a list"]),
+        ("stages: {a: {stage: adapt, rounds: 1000000000, invert: {teacher: x}, distill: {}}}", ["1000 stages"]),
         (f"latency_batch: many\nstages:\n  synthetic: {STAGE}", ["latency", "whole number", "'many'"]),
     ],
 )

@@ -172,7 +172,7 @@ def _folders() -> dict[str, b.Put]:
         "link to its parent": lambda folder: (folder / "c3/up").symlink_to(".."),
         "link to the root": lambda folder: (folder / "c3/root").symlink_to("/proc/self"),
         "a class more": lambda folder: (folder / "zz").mkdir(),
-        "class named by escapes": lambda folder: (folder / "c3").rename(folder / "\x1b[2J[/]\nerror: x"),
+        "class named by escapes": lambda folder: (folder / "c3").rename(folder / "\x1b[2J[red]\nerror: x"),
         "class not UTF-8": lambda folder: (folder / "c3").rename(folder / "c3\udcff"),
         "other files": lambda folder: (folder / "c3/evil.py").write_text(b.payload(folder.parent / b.MARKER)),
         "long name": lambda folder: (folder / "c3/1.png").rename(folder / f"c3/{'n' * 250}.png"),

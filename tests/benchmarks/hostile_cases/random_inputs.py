@@ -102,7 +102,7 @@ def lines(rng: random.Random, count: int) -> Iterator[tuple[str, ...]]:
     stages = (di_invert, di_distill, di_prune)
     for _ in range(count):
         command = rng.choice([*stages, *stages, di_run, di_shards])
-        words = [str(command.name)]
+        words = [str(command.name), *([] if command is di_shards else ["--dry-run"])]
         options = command
         if isinstance(command, click.Group):
             options = command.commands[rng.choice(list(command.commands))]
@@ -115,8 +115,8 @@ def lines(rng: random.Random, count: int) -> Iterator[tuple[str, ...]]:
         for option in rng.choices(known, k=rng.choice([0, 1, 1, 2, 3, 5, 9])):
             words += _words(rng, option)
         if rng.random() < 0.05:
-            words.insert(rng.randrange(1, len(words) + 1), _random_word(rng))
-        yield tuple(_safe(word) for word in (*words, *([] if command is di_shards else ["--dry-run"])))
+            words.insert(rng.randrange(2, len(words) + 1), _random_word(rng))
+        yield tuple(_safe(word) for word in words)
 
 
 def _words(rng: random.Random, option: click.Option) -> list[str]:
