@@ -45,12 +45,15 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
     The temporary file is always a new one, with a name that nobody can guess: where strangers may write too, a link
     that they have put there is not followed. The name contains the host and the process id, so that a later run can
-    recognise the files of writers that died (:func:`remove_stale_temporaries`). If ``path`` is a link, it is replaced.
+    recognise the files of writers that died (:func:`remove_stale_temporaries`). If ``path`` is a link, it is replaced;
+    a device or a pipe is not, which root could.
 
     Raises:
         OSError: the file cannot be written.
-        DreamError: ``path`` is a folder.
+        DreamError: ``path`` is a folder, a device or a pipe.
     """
+    if path.exists() and not path.is_symlink() and not (path.is_file() or path.is_dir()):
+        raise DreamError(f"{path} is no regular file, and is left alone: delete it, or name another file")
     writer = f"{socket.gethostname()}.{os.getpid()}"
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.{writer}{_TEMPORARY}")
     _being_written.add(temporary.name)

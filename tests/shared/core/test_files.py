@@ -103,3 +103,12 @@ def test_left_overs_of_dead_writers_are_deleted_and_nothing_else(tmp_path: Path)
         remove_stale_temporaries(tmp_path)
     assert names(tmp_path) == sorted(kept | {"b", folder})
     assert (tmp_path / "b").read_bytes() == b"whole"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such pipes")
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DreamError, match="no regular file"):
+        write_text(tmp_path / "pipe", "new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == ["pipe"]
