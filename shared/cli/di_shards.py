@@ -77,7 +77,8 @@ def _verify(folder: Path, as_json: bool, debug: bool) -> None:
 
     problems = verify(folder)
     if problems:
-        raise DreamError(f"problems in {len(problems)} of the shards: {'; '.join(problems)}")
+        what = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise DreamError(f"{what} in {folder}: {'; '.join(problems)}")
     print_result({"folder": str(folder), "problems": 0}, as_json=as_json, title="di-shards verify")
 
 
@@ -166,7 +167,7 @@ command = click.Group(
             "verify",
             callback=_verify,
             params=[_FOLDER, json_option(), debug_option()],
-            help="Check every shard against its commit record.",
+            help="Check every byte of every file.",
         ),
         click.Command(
             "score",

@@ -30,7 +30,7 @@ def test_truncated_tar(fails: Fails, shards: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
     for name in ("show", "gallery"):
         fails("di-shards", name, shards, code=1, says=[*says, "000001.json", "di-invert"])
-    fails("di-shards", "verify", shards, code=1, says=["1 of the shards", *says])
+    fails("di-shards", "verify", shards, code=1, says=["1 problem in", *says])
 
 
 def test_following_the_advice_of_the_error_repairs_the_shard(
@@ -55,7 +55,7 @@ def test_one_flipped_byte(di: Di, fails: Fails, shards: Path) -> None:
     data = bytearray(tar.read_bytes())
     data[len(data) // 2] ^= 1
     tar.write_bytes(data)
-    fails("di-shards", "verify", shards, code=1, says=["1 of the shards", str(tar), "sha256"])
+    fails("di-shards", "verify", shards, code=1, says=["1 problem in", str(tar), "sha256"])
     assert di("di-shards", "show", shards)[0] == 0
 
 
