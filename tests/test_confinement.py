@@ -38,7 +38,10 @@ def test_root_can_write_in_the_scratch_folder_alone(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("precious")
     device = tmp_path / "device"  # as /dev/zero; the real one must not be at risk here
-    os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    try:
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("this root may make no devices")
     script = SCRIPT.format(benchmarks=str(BENCHMARKS), outside=str(outside), device=str(device))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     if "root cannot be confined" in done.stderr:
