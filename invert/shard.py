@@ -98,10 +98,16 @@ class ShardMaker:
 
         Raises:
             OSError: the shard cannot be written.
+            DivergedError: a logit is beyond the numbers of float16, as which it is stored.
         """
         started = time.monotonic()
         encoded = [encode_image(image, self.job.round.format) for image in images.pixels_NCHW]
         logits_NK = self._label(encoded)
+        if not torch.isfinite(logits_NK).all():
+            raise DivergedError(
+                "the teacher's logits for the images are no numbers, or beyond 65,504, the largest of float16: check"
+                " its weights, --mean and --std"
+            )
 
         def commit(**files: Any) -> CommitRecord:
             return CommitRecord(

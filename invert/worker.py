@@ -103,6 +103,8 @@ class Worker:
         try:
             self.maker.write(images)
             outcome = Outcome(number=number, fate="made")
+        except DivergedError as error:
+            outcome = Outcome(number=number, fate="diverged", reason=str(error))
         except OSError as error:
             outcome = Outcome(number=number, fate="unwritable", reason=str(error), error=error)
         finally:

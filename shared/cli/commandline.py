@@ -9,7 +9,6 @@ import dataclasses
 import errno
 import importlib
 import json
-import os
 import sys
 import traceback
 import typing
@@ -25,6 +24,7 @@ from rich.text import Text
 
 from ..core.config import GENERAL, StageConfig, by_name, from_mapping, load_yaml, settings_of
 from ..core.errors import DreamError, StoppedError, named, one_line, printable
+from ..core.imports import safe_imports
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
 from .help import GroupedCommand, GroupedOption, help_all_option
@@ -140,12 +140,10 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
-    # The Python processes that we start must import nothing from the working folder: it may be a stranger's. Python
-    # 3.10 does not know the variable.
-    os.environ["PYTHONSAFEPATH"] = "1"
     stop_on_signals()
     try:
-        result = command.main(arguments, command.name, standalone_mode=False)
+        with safe_imports():
+            result = command.main(arguments, command.name, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, debug)

@@ -209,3 +209,17 @@ def test_result_folder_of_other_settings(di: Di, fails: Fails, made_shards: Path
 
     assert di(*command, "--lr", 0.2, "--overwrite")[0] == 0
     assert contents(out)["model.safetensors"] != before["model.safetensors"]
+
+
+def test_logits_that_cannot_be_stored_are_refused_where_they_appear(fails: Fails, tmp_path: Path) -> None:
+    file, out = tmp_path / "net.py", tmp_path / "s"
+    file.write_text(
+        "from torch import nn\n\n\nclass Huge(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.conv, self.norm = nn.Conv2d(1, 10, 3), nn.BatchNorm2d(10)\n\n"
+        "    def forward(self, x):\n        return self.norm(self.conv(x)).mean((2, 3)) * 1e7\n\n\n"
+        "def huge():\n    return Huge()\n"
+    )
+    size = ["--mean", 0.5, "--std", 0.5, "--image-size", 8, "--images", 4, "--steps", 1, "--workers", 1]
+    says = ["1 of 1 shards failed", "65,504", "--mean"]
+    fails("di-invert", "--teacher", f"{file}:huge", "--weights", "none", *size, "--out", out, code=1, says=says)
+    assert not list(out.glob("0*"))
