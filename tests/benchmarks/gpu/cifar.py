@@ -135,8 +135,17 @@ def train_teacher(sizes: Sizes, images: Images, preprocessing: Preprocessing, se
     recipe = replace(FAST, batch_size=sizes.teacher_batch)
     recipe = replace(recipe, epochs=epochs_within(seconds - (time.monotonic() - started), *given, recipe=recipe))
     train(*given, recipe=recipe)
+    _keep_within_float16(network.eval(), preprocessing.normalize(images.pixels_NCHW[:64]))
     safetensors.torch.save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, out)
     return recipe.epochs
+
+
+@torch.no_grad()
+def _keep_within_float16(network: nn.Module, x_NCHW: Tensor) -> None:
+    """Scale logits down where few steps on noise have made them too large to be stored. No class changes."""
+    scale = min(1.0, 100 / float(network(x_NCHW).abs().max()))
+    for parameter in network.get_submodule("linear").parameters():
+        parameter.mul_(scale)
 
 
 def make_images(run: Run, sizes: Sizes, folder: Path, seconds: float) -> ShardFolder:
