@@ -20,18 +20,12 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from command_modules import MODULES
 
 from dreamdistill.shared.cli.commandline import run_command
 
 BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
 PATIENCE = 120  # seconds, on a machine that is busy with other things
-MODULES = {
-    "di-invert": "dreamdistill.invert.cli",
-    "di-distill": "dreamdistill.distill.cli",
-    "di-prune": "dreamdistill.prune.cli",
-    "di-run": "dreamdistill.pipelines.run",
-    "di-shards": "dreamdistill.shared.cli.di_shards",
-}
 
 
 class Result(NamedTuple):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+from command_modules import MODULES
 
 ROOT = Path(__file__).parents[1]
 README, GUIDE, CONCEPTS = ROOT / "README.md", ROOT / "docs/guide.md", ROOT / "docs/concepts.md"
@@ -23,13 +24,6 @@ OLD = re.compile(
     r"|(?<![\w-])--(alpha-hint|leaves|collage|basis)\b",
     re.IGNORECASE,
 )
-MODULES = {
-    "di-invert": "invert.cli",
-    "di-distill": "distill.cli",
-    "di-prune": "prune.cli",
-    "di-run": "pipelines.run",
-    "di-shards": "shared.cli.di_shards",
-}
 
 
 def blocks(document: Path, *languages: str) -> list[str]:
@@ -103,7 +97,7 @@ def test_the_readme_is_short_and_shows_commands() -> None:
 @pytest.mark.parametrize(("document", "line"), commands())
 def test_commands_shown_exist_with_their_options(document: str, line: str) -> None:
     name, *words = shlex.split(line, comments=True)
-    command: click.Command = importlib.import_module(f"dreamdistill.{MODULES[name]}").command
+    command: click.Command = importlib.import_module(MODULES[name]).command
     if isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}

@@ -101,8 +101,9 @@ def source_from_data(path: Path, *, named_by: str, code: Sequence[Path]) -> Sour
     Raises:
         ConfigError: the user has named no such file.
     """
-    name_files(code)
     given = [read_source(file) for file in code]
+    for source in given:
+        source.remember()
     with contextlib.suppress(ConfigError):
         if (source := read_source(path)).is_named():
             return source

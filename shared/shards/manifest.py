@@ -17,7 +17,7 @@ from ..core.records import OtherSchemaError, check_range, check_sha256, read_rec
 from ..models.identity import ClassifierRecord
 
 MANIFEST = "manifest.json"
-SCHEMA = 4
+SCHEMA = 4  # of all record files in a shard folder
 FORMATS = ("png", "jpg")
 MAX_IMAGES, MAX_SHARDS = 10**9, 10**6  # of a folder; more are taken for damage
 

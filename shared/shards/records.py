@@ -15,10 +15,9 @@ from pathlib import Path
 from ..core.errors import DreamError, one_line
 from ..core.files import remove_file
 from ..core.records import check_range, check_sha256, read_record_file, write_record_file
-from .manifest import MAX_IMAGES, ShardPlan
+from .manifest import MAX_IMAGES, SCHEMA, ShardPlan
 
 COMMIT, FAILED = "json", "failed"
-SCHEMA = 4
 _NAME = re.compile(r"([0-9]{6}|[1-9][0-9]{6,8})\.([a-z]+)")
 PARTS = ("tar", "idx", COMMIT)  # of a whole shard
 

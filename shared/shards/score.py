@@ -8,10 +8,9 @@ from typing import Any
 
 from ..core.records import read_record_file, write_record_file
 from .folder import ShardFolder
+from .manifest import SCHEMA
 from .measures import Measures
 from .writer import SCORE
-
-SCHEMA = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ Progress = Callable[[int], None]
 """Called with the number of shards that are checked."""
 
 
-def verify(path: Path, progress: Progress = lambda done: None) -> list[str]:
+def verify(path: Path) -> list[str]:
     """Check a whole folder: every byte of every planned shard, and what is there beside them.
 
     Returns:
@@ -51,7 +51,7 @@ def verify(path: Path, progress: Progress = lambda done: None) -> list[str]:
         else:
             records[plan.number] = record
     shards = ShardFolder(path=path, manifest=manifest, records=records)
-    return [*problems, *_problems(shards, list(shards.plans()), progress), *_other_problems(path, manifest)]
+    return [*problems, *_problems(shards, list(shards.plans())), *_other_problems(path, manifest)]
 
 
 def verify_once(shards: ShardFolder, progress: Progress = lambda done: None) -> None:
@@ -119,7 +119,7 @@ def index_problem(shards: ShardFolder, plan: ShardPlan, expected: str | None = N
     return None
 
 
-def _problems(shards: ShardFolder, plans: Sequence[ShardPlan], progress: Progress) -> list[str]:
+def _problems(shards: ShardFolder, plans: Sequence[ShardPlan], progress: Progress = lambda done: None) -> list[str]:
     """The problems of these shards, in their order. In threads, since most of the time is reading and hashing."""
     found: list[str] = []
     with ThreadPoolExecutor(cpu_count()) as pool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..core.files import atomic_write, remove_file, sha256_of_file, write_text
-from .contract import Member, Sample, encode_sample, index_line, index_text, sample_key
+from .contract import Member, Sample, encode_sample, index_line, index_text, member_info, padded, sample_key
 from .manifest import MANIFEST, Manifest, ShardPlan
 from .records import CommitRecord, complete_shards, shard_path, write_record
 
@@ -86,9 +86,6 @@ def clear_folder(folder: Path) -> None:
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> Member:
-    """Append one file, without time and owner in its header."""
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    info.mode = 0o444
-    tar.addfile(info, io.BytesIO(data))
-    return Member(name, tar.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, len(data))
+    """Append one file."""
+    tar.addfile(member_info(name, len(data)), io.BytesIO(data))
+    return Member(name, tar.offset - padded(len(data)), len(data))

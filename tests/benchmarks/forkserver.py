@@ -7,6 +7,7 @@ kept.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import importlib
@@ -22,19 +23,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from command_modules import MODULES
 from confinement import die_with_parent
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"  # read when torch and numpy are imported: a process with threads must not fork
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
-MODULES = {
-    "di-invert": "dreamdistill.invert.cli",
-    "di-distill": "dreamdistill.distill.cli",
-    "di-prune": "dreamdistill.prune.cli",
-    "di-run": "dreamdistill.pipelines.run",
-    "di-shards": "dreamdistill.shared.cli.di_shards",
-}
 LATE = (
     "dreamdistill.invert.stage",
     "dreamdistill.distill.stage",
@@ -50,6 +45,14 @@ SECONDS = 30.0  # a run that takes longer is a hang, on a machine that has nothi
 BYTES = 2 * 2**30  # of memory, at most; torch and the libraries, 0.7 GB, are in it
 _POLL = 0.02  # seconds between two looks at a child
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every script that runs commands here."""
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="a run that takes longer is a hang")
+    parser.add_argument("--verbose", action="store_true", help="name each faulty run on stderr")
+    parser.add_argument("--json", action="store_true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

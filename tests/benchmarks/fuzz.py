@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from confinement import run_confined
-from forkserver import SECONDS, Run, run_all
+from forkserver import Run, add_run_options, run_all
 from hostile_cases.base import Base
-from hostile_cases.judge import describe, faults, tally
+from hostile_cases.judge import command_line, describe, faults, tally
 from hostile_cases.random_inputs import files, lines
 
 
@@ -52,10 +52,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=3000, help="random command lines")
     parser.add_argument("--yaml", type=int, default=1000, help="random YAML files")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="a run that takes longer is a hang")
-    parser.add_argument("--verbose", action="store_true", help="name each faulty run on stderr")
-    parser.add_argument("--json", action="store_true")
+    add_run_options(parser)
     options = parser.parse_args()
     sys.exit(run_confined(lambda scratch: run(options, scratch)))
 
@@ -73,9 +70,8 @@ def run(options: argparse.Namespace, scratch: Path) -> int:
         codes[outcome.code] = codes.get(outcome.code, 0) + 1
         if wrong and options.verbose:
             file = each.folder / "options.yaml"
-            words = " ".join(word if len(word) < 60 else f"{word[:50]}..." for word in each.arguments)
             text = f"\n    {file.read_bytes()[:600]!r}" if file.exists() else ""
-            print(f"{', '.join(wrong)}: {each.command} {ascii(words)[1:-1]}{text}", file=sys.stderr)
+            print(f"{', '.join(wrong)}: {command_line(each)}{text}", file=sys.stderr)
             print(f"    {describe(outcome)}", file=sys.stderr, flush=True)
         shutil.rmtree(each.folder, ignore_errors=True)
     seconds = round(time.monotonic() - started)

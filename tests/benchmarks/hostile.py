@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from confinement import run_confined
-from forkserver import SECONDS, Outcome, Run, run_all
+from forkserver import SECONDS, Outcome, Run, add_run_options, run_all
 from hostile_cases import all_cases
 from hostile_cases.base import MARKER, Base, Case
-from hostile_cases.judge import describe, faults, tally
+from hostile_cases.judge import command_line, describe, faults, tally
 
 Tried: TypeAlias = tuple[Case, Run, Outcome, list[str]]  # a run with its faults
 
@@ -64,9 +64,8 @@ def summary(results: Iterable[Tried], *, verbose: bool = False, accepted: bool =
         name = f"{case.kind}: {case.name}"
         slowest, largest = max(slowest, (outcome.seconds, name)), max(largest, (outcome.bytes, name))
         if (verbose and wrong) or (accepted and outcome.code == 0):
-            line = " ".join(word if len(word) < 60 else f"{word[:50]}..." for word in (run.command, *run.arguments))
             print(f"{', '.join(wrong) or 'accepted'}: {name}", file=sys.stderr)
-            print(f"    {ascii(line)[1:-1]}\n    {describe(outcome)}", file=sys.stderr, flush=True)
+            print(f"    {command_line(run)}\n    {describe(outcome)}", file=sys.stderr, flush=True)
     return {
         "tried": len(tried),
         "runs": len(found),
@@ -80,11 +79,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", default=[], help="cases of this kind alone; may be repeated")
     parser.add_argument("--limit", type=int, help="this many cases at most, spread over all")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="a run that takes longer is a hang")
-    parser.add_argument("--verbose", action="store_true", help="name each faulty run on stderr")
     parser.add_argument("--accepted", action="store_true", help="name each run with exit code 0 too")
-    parser.add_argument("--json", action="store_true")
+    add_run_options(parser)
     options = parser.parse_args()
     sys.exit(run_confined(lambda scratch: run(options, scratch)))
 

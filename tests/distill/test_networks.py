@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import forge
+from forging import forge
 from torch import nn
 
 from dreamdistill.distill.config import DistillConfig

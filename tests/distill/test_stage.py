@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import forge
+from forging import forge
 
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -10,7 +9,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -39,15 +37,6 @@ def temporaries(folder: Path) -> list[str]:
 
 def complete_shards(folder: Path) -> int:
     return len(list(folder.glob("[0-9]*.json")))
-
-
-def forge(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the record in a file, and give it the checksum that fits, as anyone can."""
-    record = json.loads(path.read_text())
-    del record["checksum"]
-    change(record)
-    body = json.dumps(record, indent=1).removeprefix("{\n") + "\n"
-    path.write_text(f'{{\n "checksum": "{hashlib.sha256(body.encode()).hexdigest()}",\n{body}')
 
 
 def makers(folder: Path) -> Counter[str]:

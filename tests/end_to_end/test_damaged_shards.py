@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Di, Fails, forge
+from forging import vouch
+from helpers import Di, Fails
 from PIL import Image
 
-from dreamdistill.shared.core.files import sha256_of_file
 from dreamdistill.shared.shards.contract import tar_header
 from dreamdistill.shared.shards.folder import ShardFolder
 from dreamdistill.shared.shards.loaders import dali_is_installed
@@ -36,8 +36,7 @@ def replace_member(folder: Path, suffix: str, data: bytes) -> None:
     content[offset : offset + blocks] = data.ljust(blocks, b"\0")
     tar.write_bytes(content)
     index.write_text(index.read_text().replace(found[0], f"{suffix} {offset} {len(data)} {SAMPLE}.{suffix}"))
-    files = {"bytes": len(content), "sha256": sha256_of_file(tar), "index_sha256": sha256_of_file(index)}
-    forge(folder / "000001.json", lambda record: record.update(files))
+    vouch(folder, 1)
 
 
 def png(mode: str, size: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forging import with_checksum, without_checksum
 from forkserver import run_one
 
 Put = Callable[[Path], object]
@@ -89,20 +89,12 @@ class Base:
         assert done.code == 0, f"{command} {' '.join(arguments)}: {done.stderr}"
 
 
-def without_checksum(data: bytes) -> Any:
-    value = json.loads(data)
-    if isinstance(value, dict):
-        value.pop("checksum", None)
-    return value
-
-
 def sealed(text: str, like: bytes) -> bytes:
     """JSON text with a checksum that fits, where the file that it replaces has one: a stranger can compute it."""
     data = text.encode(errors="surrogatepass")
     if b'"checksum"' not in like[:200] or not data.startswith(b"{\n"):
         return data
-    body = data.removeprefix(b"{\n")
-    return b'{\n "checksum": "%s",\n' % hashlib.sha256(body).hexdigest().encode() + body
+    return with_checksum(data)
 
 
 def put_json(path: Path, value: Any) -> None:
@@ -113,28 +105,6 @@ def put_json(path: Path, value: Any) -> None:
 def put_text(path: Path, text: str | Callable[[], str]) -> None:
     """Replace a JSON file by a text, with a checksum that fits."""
     path.write_bytes(sealed(text if isinstance(text, str) else text(), path.read_bytes() if path.is_file() else b""))
-
-
-def reseal(shards: Path, number: int = 0) -> None:
-    """Make a shard's commit record fit its tar and its index again."""
-    stem = shards / f"{number:06d}"
-    record = without_checksum(stem.with_suffix(".json").read_bytes())
-    put_json(stem.with_suffix(".json"), _with_digests(record, stem.with_suffix(".tar"), stem.with_suffix(".idx")))
-
-
-def _with_digests(record: dict[str, Any], tar: Path, index: Path) -> dict[str, Any]:
-    fitting = dict(record)
-    for name, value in record.items():
-        file = index if "ind" in name or "idx" in name else tar
-        if not file.is_file():
-            continue
-        if isinstance(value, dict):
-            fitting[name] = _with_digests(value, file, file)
-        elif "sha256" in name or (isinstance(value, str) and len(value) == 64 and file is index):
-            fitting[name] = hashlib.sha256(file.read_bytes()).hexdigest()
-        elif "bytes" in name or (type(value) is int and file is index):
-            fitting[name] = file.stat().st_size
-    return fitting
 
 
 def put_bytes(path: Path, data: Data) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from forging import vouch
 from PIL import Image
 
 from . import base as b
@@ -40,7 +41,7 @@ def _case(base: Base, kind: str, name: str, suffix: str, data: Data) -> Case:
     def make(folder: Path) -> None:
         shards = base.copy(folder, "shards")
         replace_member(shards / "000000.tar", suffix, data)
-        b.reseal(shards)
+        vouch(shards)
 
     return Case(kind=kind, name=name, make=make, runs=(*TRAINERS, next(OTHERS)))
 
@@ -49,7 +50,7 @@ def _rgb_case(base: Base, name: str, data: Data) -> Case:
     def make(folder: Path) -> None:
         shards = base.copy(folder, "rgb", to="shards")
         replace_member(shards / "000000.tar", "jpg", data)
-        b.reseal(shards)
+        vouch(shards)
 
     runs = tuple((*run, "--labels", "stored") for run in TRAINERS)
     return Case(kind="image", name=f"in jpg: {name}", make=make, runs=(*runs, b.GALLERY))
@@ -62,7 +63,7 @@ def _unpickled(base: Base) -> Case:
         shards = base.copy(folder, "shards")
         array = np.array([b.Pickled(folder / b.MARKER)], dtype=object)
         replace_member(shards / "000000.tar", "logits.npy", npy(array), all=True)
-        b.reseal(shards)
+        vouch(shards)
 
     return Case(kind="logits", name="pickled", make=make, runs=(*TRAINERS, b.GALLERY, b.SCORE, b.PRUNE, b.VERIFY))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from forkserver import Outcome
+from forkserver import Outcome, Run
 
 DOCUMENTED = {0, 1, 2, 3, 75, 130}  # exit codes, docs/concepts.md
 FAULTS: tuple[str, ...] = ("executed", "tracebacks", "debug_sentences", "crashes", "hangs", "unclear", "escapes")
@@ -32,6 +32,12 @@ def faults(outcome: Outcome, *, executed: bool = False) -> list[str]:
         "escapes": bool(_CONTROL.search(outcome.stdout + outcome.stderr)),
     }
     return [name for name in FAULTS if found[name]]
+
+
+def command_line(run: Run) -> str:
+    """The command and its arguments in one line; long ones are cut off."""
+    words = (word if len(word) < 60 else f"{word[:50]}..." for word in (run.command, *run.arguments))
+    return ascii(" ".join(words))[1:-1]
 
 
 def describe(outcome: Outcome) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 
+from forging import vouch
+
 from . import base as b
 from .base import Base, Case
 from .samples import Members, read_members, write_members
@@ -33,7 +35,7 @@ def _case(base: Base, kind: str, name: str, suffix: str, spoil: b.Put) -> Iterat
         shards = base.copy(folder, "shards")
         spoil(shards / f"000000.{suffix}")
         if seal and (shards / "000000.tar").is_file():
-            b.reseal(shards)
+            vouch(shards)
 
     yield Case(kind=kind, name=name, make=make, runs=(*TRAINERS, next(OTHERS)))
     runs = (next(OTHERS),)

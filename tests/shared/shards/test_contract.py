@@ -17,8 +17,8 @@ from dreamdistill.shared.shards.contract import (
     TarReader,
     check_index,
     index_text,
+    member_info,
     tar_header,
-    tarfile_header,
 )
 from dreamdistill.shared.shards.folder import ShardFolder
 from dreamdistill.shared.shards.records import shard_path
@@ -26,7 +26,7 @@ from dreamdistill.shared.shards.records import shard_path
 
 @pytest.mark.parametrize(("name", "size"), [("00000012.logits.npy", 148), ("99999999.png", 8**11 - 1), ("1.cls", 0)])
 def test_headers_are_those_of_the_standard_library(name: str, size: int) -> None:
-    assert tar_header(name, size) == tarfile_header(name, size)
+    assert tar_header(name, size) == member_info(name, size).tobuf(tarfile.USTAR_FORMAT)
 
 
 class Shard:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from helpers import forge
+from forging import forge
 from PIL import Image, ImageChops
 
 from dreamdistill.shared.core.errors import ConfigError

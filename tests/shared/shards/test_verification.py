@@ -9,21 +9,14 @@ from pathlib import Path
 
 import pytest
 from damage import damage, make_folder
-from helpers import forge
+from forging import forge, vouch
 
 from dreamdistill.shared.core.errors import DreamError
-from dreamdistill.shared.core.files import sha256_of_file
 from dreamdistill.shared.core.user_state import state_folder
 from dreamdistill.shared.shards.folder import ShardFolder
 from dreamdistill.shared.shards.verification import check_indexes, verify, verify_once
 
 EVERY = 499  # of the ways to damage the small folder; tests/benchmarks/damage.py tries all
-
-
-def problem(folder: Path) -> str:
-    problems = verify(folder)
-    assert len(problems) == 1, problems
-    return problems[0]
 
 
 def test_a_sample_of_all_flips_and_cuts_is_found(tmp_path: Path) -> None:
@@ -34,18 +27,11 @@ def test_a_sample_of_all_flips_and_cuts_is_found(tmp_path: Path) -> None:
     assert found["cuts"] > 20
 
 
-def vouch(folder: Path, number: int) -> None:
-    """Make the commit record fit the tar and the index, as a stranger can."""
-    tar, index = (folder / f"{number:06d}.{suffix}" for suffix in ("tar", "idx"))
-    files = {"bytes": tar.stat().st_size, "sha256": sha256_of_file(tar), "index_sha256": sha256_of_file(index)}
-    forge(folder / f"{number:06d}.json", lambda record: record.update(files))
-
-
 def swap_lines(folder: Path) -> None:
     index = folder / "000000.idx"
     lines = index.read_text().splitlines(keepends=True)
     index.write_text("".join([lines[0], lines[2], lines[1], *lines[3:]]))
-    vouch(folder, 0)
+    vouch(folder)
 
 
 def swap_shards(folder: Path) -> None:
