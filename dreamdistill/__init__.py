@@ -18,7 +18,6 @@ path that editors, type checkers and Python all find.
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from .functions import distill, invert, load, prune
@@ -33,7 +32,7 @@ for _function in (distill, invert, prune):
     importlib.import_module(f".{_function.__name__}", __name__)
     globals()[_function.__name__] = _function
 
-__version__ = version("dreamdistill")
+__version__ = "0.1.0"  # setup.cfg reads it here, so that a checkout that is not installed runs too
 
 __all__ = [
     "Classifier",

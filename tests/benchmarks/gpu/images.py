@@ -20,7 +20,7 @@ from dreamdistill.shared.models.classifier import Classifier, load_model
 from dreamdistill.shared.shards.manifest import Execution
 
 NAMES = ("imagenet-deepinversion", "natural-large")
-COMPILING = 45  # seconds that compiling a step may take (estimated)
+COMPILING = 70  # seconds that compiling a step may take (ResNet-50 on an H100: 57)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
