@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/di-run quickstart
 
 test: .venv/installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .
