@@ -77,13 +77,15 @@ class DaliLoader:
 
     @contextlib.contextmanager
     def _errors_explained(self) -> Iterator[None]:
-        """DALI does not always say which sample an error is about, so the shards are searched for it first."""
+        """DALI seldom says which sample an error is about, so the shards are searched for it, and then decoded."""
         try:
             yield
         except (RuntimeError, ValueError) as error:
             for plan in self.folder.plans():
                 if problem := shard_problem(self.folder, plan):
                     raise DreamError(f"{problem}; {again(self.folder.path, plan.number)}") from error
+            for _ in self.folder.images():  # raises an error that names the sample
+                pass
             # Without the traceback of the pipeline's definition, which is ours.
             reason = str(error).rpartition("encountered:\n\n")[2].partition("\n")[0] or type(error).__name__
             raise DreamError(

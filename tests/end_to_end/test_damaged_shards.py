@@ -51,10 +51,17 @@ def npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def broken(image: bytes) -> bytes:
+    """A PNG whose header is right and whose compressed pixels are not."""
+    start = image.index(b"IDAT") + 4
+    return image[:start] + b"\xff" * 4 + image[start + 4 :]
+
+
 FAULTS = {
     "size": ("png", png("L", 9), "9x9 pixels"),
     "colour": ("png", png("RGB", 8), "3 channels"),
     "no image": ("png", b"GIF89a" + bytes(60), "no PNG"),
+    "data": ("png", broken(png("L", 8)), "image"),
     "class": ("target.npy", npy(np.array(10)), "target 10"),
     "NaN": ("logits.npy", npy(np.full(10, np.nan, np.float16)), "not finite"),
     "shape": ("logits.npy", npy(np.zeros(11, np.float16)), "logits"),
