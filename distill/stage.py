@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..shared.cli.checking import check_shards
+from ..shared.cli.evaluation import measure_teacher
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.launch import Place, Rows
 from ..shared.data.accuracy import top1
@@ -91,7 +92,7 @@ def _run(
             student.load_saved(config, device)
         return finished
     # The teacher is measured first, so that images that do not fit are noticed before the training.
-    teacher_top1 = top1(teacher.network, images, teacher.preprocessing) if images and teacher else None
+    teacher_top1 = measure_teacher(teacher, images) if images and teacher else None
     if not group.from_first(folder.has_model()):
         _train(config, shards, teacher, folder, student.network.to(device), loader, group)
         if group.is_first:

@@ -28,6 +28,10 @@ class InvertConfig(StageConfig):
     image_size: int | None = setting(None, help="side of the images in pixels", unset="what the weights say", min=1)
     out: Path = setting(Path("shards"), help="shard folder to write, or to go on with")
     images: int = setting(1024, help="number of images", min=1)
+    eval: str | None = setting(
+        None,
+        help="real images to measure the teacher on first: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits",
+    )
     recipe: str = setting(
         "auto", help="how images are made: natural, natural-large, imagenet-deepinversion, ...; auto goes by image size"
     )

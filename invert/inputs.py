@@ -12,7 +12,9 @@ from ..shared.core.device import pick_device
 from ..shared.core.errors import ConfigError, one_line
 from ..shared.core.files import read_limited
 from ..shared.core.launch import Place, find_place
+from ..shared.data.labelled import LabelledSet, open_labelled
 from ..shared.models.classifier import Classifier, load_model
+from ..shared.models.health import examine
 from ..shared.models.named_files import name_files
 from .config import InvertConfig
 from .engine import check_recipe
@@ -28,6 +30,8 @@ class Inputs:
 
     Attributes:
         device: the kind of device that the workers use; None if only the Ray cluster knows, once it is joined.
+        images: to measure the teacher on, if there are any.
+        warnings: what seems wrong with the teacher, see :func:`~..shared.models.health.examine`.
     """
 
     config: InvertConfig
@@ -38,6 +42,8 @@ class Inputs:
     recipe_name: str
     recipe: Recipe
     classes: tuple[int, ...]
+    images: LabelledSet | None
+    warnings: tuple[str, ...]
 
 
 def load_inputs(config: InvertConfig, teacher: Classifier | None = None) -> Inputs:
@@ -48,7 +54,7 @@ def load_inputs(config: InvertConfig, teacher: Classifier | None = None) -> Inpu
             works with one worker of this process.
 
     Raises:
-        ConfigError: something cannot be loaded, or the options do not fit together.
+        ConfigError: something cannot be loaded, the teacher cannot be inverted, or the options do not fit together.
     """
     if config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"cannot make the folder {config.out}: there is a file of that name")
@@ -66,6 +72,10 @@ def load_inputs(config: InvertConfig, teacher: Classifier | None = None) -> Inpu
     name_files(config.code)
     here = torch.device("cpu") if config.engine == "ray" else pick_device(config.device, place.local_rank)
     teacher = _load_teacher(config, here) if teacher is None else _take_teacher(config, teacher, here)
+    health = examine(teacher)
+    if health.errors:
+        raise ConfigError(f"{teacher.title} cannot be inverted: {'; '.join(health.errors)}")
+    images = open_labelled(config.eval, teacher.num_classes) if config.eval else None
     name, recipe = find_recipe(config.recipe, teacher.preprocessing.image_size)
     recipe = recipe.changed(config.changes)
     student = _load_student(config, teacher)
@@ -86,6 +96,8 @@ def load_inputs(config: InvertConfig, teacher: Classifier | None = None) -> Inpu
         recipe_name=name,
         recipe=recipe,
         classes=classes,
+        images=images,
+        warnings=health.warnings,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..shared.data.images import decode_image, encode_image
 from ..shared.models.classifier import Classifier, reload_model
@@ -117,6 +118,7 @@ class ShardMaker:
                 worker=worker_name(),
                 losses=images.losses,
                 agreement=float((logits_NK.argmax(1) == images.targets_N).float().mean()),
+                class_loss=float(F.cross_entropy(logits_NK.float(), images.targets_N)),
             )
 
         samples = (

@@ -9,14 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..shared.cli.evaluation import measure_teacher, warn
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.errors import ConfigError, DreamError, PartialError, StoppedError
 from ..shared.core.files import remove_stale_temporaries
 from ..shared.core.signals import grace
 from ..shared.models.classifier import Classifier
+from ..shared.models.cost import num_parameters
 from ..shared.shards.locks import ShardLocks
 from ..shared.shards.manifest import load_manifest
 from ..shared.shards.records import ShardFailure, clear_failures, complete_shards, is_complete, read_records
+from ..shared.shards.verdict import verdict
 from ..shared.shards.writer import clear_folder, write_info
 from .config import InvertConfig
 from .estimate import estimate
@@ -41,12 +44,18 @@ class InvertReport:
         images, shards: whole ones on disk of this round, or of this process's share of it.
         seconds: of this call.
         agreement: share of these images that the teacher assigns to their target, 0 to 1; None without images.
+        verdict: what the agreement means, and why it may be low.
+        teacher_top1: on the images of ``eval``, 0 to 1; None without any.
+        warnings: what seems wrong with the teacher or the images, each in one sentence.
     """
 
     images: int
     shards: int
     seconds: float
     agreement: float | None
+    verdict: str | None
+    teacher_top1: float | None
+    warnings: tuple[str, ...]
 
 
 def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport:
@@ -66,6 +75,7 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
     """
     started = time.monotonic()
     inputs = load_inputs(config, teacher)
+    teacher_top1 = _examined(inputs)
     with contextlib.ExitStack() as stack:
         if config.engine == "ray":
             device = stack.enter_context(cluster(config.address))
@@ -100,13 +110,49 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
         shards=len(records),
         seconds=round(time.monotonic() - started, 3),
         agreement=sum(record.agreement * record.count for record in records) / images if images else None,
+        verdict=verdict(records) if records else None,
+        teacher_top1=teacher_top1,
+        warnings=inputs.warnings,
     )
+
+
+def check(config: InvertConfig, teacher: Classifier | None = None) -> dict[str, Any]:
+    """Load and examine the teacher, and measure it on ``eval``. Writes nothing.
+
+    Raises:
+        ConfigError: the teacher cannot be inverted, or see :func:`~.inputs.load_inputs`.
+    """
+    inputs = load_inputs(config, teacher)
+    found, logits = inputs.teacher, [value for row in inputs.teacher.probe_logits for value in row]
+    preprocessing = found.preprocessing
+    return {
+        "teacher": found.title,
+        "teacher_top1": measure_teacher(found, inputs.images) if inputs.images else None,
+        "classes": found.num_classes,
+        "image_size": preprocessing.image_size,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
+        "parameters": num_parameters(found.network),
+        "recipe": inputs.recipe_name,
+        "lowest_logit": min(logits),
+        "highest_logit": max(logits),
+        "warnings": inputs.warnings,
+    }
 
 
 def dry_run(config: InvertConfig, teacher: Classifier | None = None) -> dict[str, Any]:
     """What :func:`run` would do (see :func:`~.estimate.estimate`). It writes, compiles and connects to nothing."""
     inputs = load_inputs(config, teacher)
     return estimate(inputs, make_plan(inputs, *place_round(inputs)))
+
+
+def _examined(inputs: Inputs) -> float | None:
+    """Show what is known of the teacher before the work, once for all shares. Returns its top-1, if it is measured."""
+    if inputs.place.rank > 0:
+        return None
+    for warning in inputs.warnings:
+        warn(f"{inputs.teacher.title}: {warning}")
+    return measure_teacher(inputs.teacher, inputs.images) if inputs.images else None
 
 
 def _prepare(inputs: Inputs) -> Plan:

@@ -17,6 +17,7 @@ from ..distill.distributed import share_processors
 from ..distill.networks import given_teacher
 from ..distill.trainer import train
 from ..shared.cli.checking import check_shards
+from ..shared.cli.evaluation import measure_teacher
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.errors import DreamError
@@ -91,7 +92,7 @@ def _run(config: PruneConfig, given: Classifier | None, device: torch.device) ->
     if finished is not None and finished.eval == config.eval:
         return finished
     # The teacher is measured first, so that images that do not fit are noticed before the work.
-    top1_before = top1(teacher.network, images, teacher.preprocessing) if images else None
+    top1_before = measure_teacher(teacher, images) if images else None
     pruning_seconds = 0.0
     if not folder.has_model():
         pruning_seconds = _prune_and_repair(config, shards, teacher, folder, device)

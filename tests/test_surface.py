@@ -23,7 +23,7 @@ TRAINING = (
     " --shape-cutmix --dead-leaves --loader"
 )
 OPTIONS = {
-    "invert.cli": f"{ALL} --teacher --weights --num-classes --mean --std --image-size --recipe --steps --scales --lr"
+    "invert.cli": f"{ALL} --check --eval --teacher --weights --num-classes --mean --std --image-size --recipe --steps --scales --lr"
     " --betas --warmup --schedule --parametrization --falloff --statistics --shift --alpha-class --alpha-tv --alpha-l2"
     " --alpha-feature --alpha-compete --alpha-similar --first-bn --compete-temperature --jitter --flip --clip --images"
     " --shard-size --classes --class-names --format --compete-with --append --compile --precision --workers --threads"
@@ -35,7 +35,7 @@ OPTIONS = {
 }
 # What --help shows, beside the general options: what most people need.
 SHOWN = {
-    "invert.cli": "--teacher --weights --num-classes --mean --std --image-size --out --images --recipe --workers",
+    "invert.cli": "--teacher --weights --num-classes --mean --std --image-size --out --images --eval --recipe --workers --check",
     "distill.cli": "--out --shards --student --eval --teacher --weights --epochs --batch-size --lr --flip",
     "prune.cli": "--out --shards --ratio --eval --latency-batch --teacher --weights --epochs --batch-size --lr --flip",
 }
@@ -74,7 +74,7 @@ def test_di_shards_has_its_commands() -> None:
 @pytest.mark.parametrize(
     ("report", "keys"),
     [
-        (InvertReport, "images shards seconds agreement"),
+        (InvertReport, "images shards seconds agreement verdict teacher_top1 warnings"),
         (DistillReport, "teacher_top1 student_top1 seconds eval"),
         (
             PruneReport,

@@ -46,7 +46,13 @@ class _SettingType(click.ParamType):
 
 
 def stage_command(
-    name: str, config_class: type[StageConfig], *, package: str | None, help: str, examples: Sequence[tuple[str, str]]
+    name: str,
+    config_class: type[StageConfig],
+    *,
+    package: str | None,
+    help: str,
+    examples: Sequence[tuple[str, str]],
+    check: str | None = None,
 ) -> click.Command:
     """The command of a stage, whose options are the fields of its configuration.
 
@@ -55,14 +61,24 @@ def stage_command(
             ``dry_run(config)``, which returns the plan as a mapping. Either is printed as a table, or with ``--json``
             as one object. Where several processes work together, all but the first return None and print nothing.
         examples: pairs of what a command line does and the command line.
+        check: help of ``--check``, if the module has ``check(config)`` too, which returns a mapping.
     """
 
-    def callback(config_file: Path | None, dry_run_only: bool, as_json: bool, debug: bool, **given: Any) -> None:
+    def callback(
+        config_file: Path | None,
+        dry_run_only: bool,
+        as_json: bool,
+        debug: bool,
+        check_only: bool = False,
+        **given: Any,
+    ) -> None:
         values = by_name(load_yaml(config_file), source=str(config_file)) if config_file else {}
         values |= {key: value for key, value in given.items() if value is not None}
         config = from_mapping(config_class, values, source=str(config_file))
         stage = importlib.import_module(".stage", package)  # only now: it imports torch, which --help can do without
-        if dry_run_only:
+        if check_only:
+            result, title = stage.check(config), f"{name} --check"
+        elif dry_run_only:
             result, title = stage.dry_run(config), f"{name} would do"
         else:
             report = stage.run(config)
@@ -72,7 +88,11 @@ def stage_command(
 
     return GroupedCommand(
         name,
-        params=[*(_option(setting) for setting in settings_of(config_class).values()), *common_options()],
+        params=[
+            *(_option(setting) for setting in settings_of(config_class).values()),
+            *([GroupedOption(["--check", "check_only"], is_flag=True, group=GENERAL, help=check)] if check else []),
+            *common_options(),
+        ],
         help=help,
         epilog=f"Options may also stand in the environment ({_prefix(name)}_SEED=1) or in the --config file. The"
         " command line wins over the environment, and the environment over the file.",
@@ -172,10 +192,15 @@ def print_result(values: Mapping[str, Any], *, as_json: bool, title: str) -> Non
         return
     table = Table(title=plain(title), show_header=False, title_justify="left")
     for key, value in values.items():
-        if value is not None:
-            text = f"{value:.4g}" if isinstance(value, float) else str(value)
-            table.add_row(plain(key.replace("_", " ")), plain(text))
+        if value not in (None, ()):
+            table.add_row(plain(key.replace("_", " ")), plain(_cell(value)))
     Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_cell, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def plain(text: str) -> Text:

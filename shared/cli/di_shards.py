@@ -24,6 +24,7 @@ def _show(folder: Path, watch: bool, every: float, as_json: bool, debug: bool) -
         return
     from ..shards.folder import ShardFolder
     from ..shards.records import read_failures
+    from ..shards.verdict import verdict
 
     shards = ShardFolder.open(folder)
     teacher, records = shards.manifest.teacher, list(shards.records.values())
@@ -39,6 +40,7 @@ def _show(folder: Path, watch: bool, every: float, as_json: bool, debug: bool) -
         **({"failed": len(failures)} if failures else {}),
         "bytes": sum(r.bytes for r in records),
         "agreement": shards.agreement,
+        "verdict": verdict(records),
         "worker_seconds": round(sum(r.seconds for r in records), 3),
     }
     for name in records[0].losses:

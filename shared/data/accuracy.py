@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -10,11 +12,24 @@ from ..models.preprocessing import Preprocessing
 from .labelled import LabelledSet, labelled_batches
 
 
-@torch.no_grad()
-def top1(network: nn.Module, images: LabelledSet, preprocessing: Preprocessing, *, batch_size: int = 256) -> float:
-    """Top-1 accuracy, 0 to 1: the share of images whose highest logit is that of their label.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """The share of so many images, 0 to 1, whose highest logit is that of their label."""
 
-    Puts the network in eval mode.
+    top1: float
+    images: int
+
+
+def top1(network: nn.Module, images: LabelledSet, preprocessing: Preprocessing, *, batch_size: int = 256) -> float:
+    """The top-1 accuracy alone, see :func:`measure_accuracy`."""
+    return measure_accuracy(network, images, preprocessing, batch_size=batch_size).top1
+
+
+@torch.no_grad()
+def measure_accuracy(
+    network: nn.Module, images: LabelledSet, preprocessing: Preprocessing, *, batch_size: int = 256
+) -> Accuracy:
+    """Measure a network on labelled images. Puts it in eval mode.
 
     Args:
         preprocessing: how the network's input is made from pixels.
@@ -30,7 +45,7 @@ def top1(network: nn.Module, images: LabelledSet, preprocessing: Preprocessing, 
         check_labels(images, labels_N, logits_NK.shape[1])
         correct += int((logits_NK.argmax(1).cpu() == labels_N).sum())
         total += len(labels_N)
-    return correct / total
+    return Accuracy(top1=correct / total, images=total)
 
 
 def check_labels(images: LabelledSet, labels_N: Tensor, num_classes: int) -> None:

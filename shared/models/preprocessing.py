@@ -20,7 +20,8 @@ class Preprocessing:
         image_size: side of the square input, in pixels.
 
     Raises:
-        ConfigError: mean and std are not one or three numbers each, or std or image_size is not positive.
+        ConfigError: mean and std are not one or three numbers each, or lie outside 0..1, or std or image_size is not
+            positive.
     """
 
     mean: tuple[float, ...]
@@ -30,8 +31,11 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ConfigError("--mean and --std take one number each (grey) or three each (R,G,B)")
-        if min(self.std) <= 0:
-            raise ConfigError("--std must be above 0")
+        if min(self.std) <= 0 or max(self.std) > 1 or min(self.mean) < 0 or max(self.mean) > 1:
+            raise ConfigError(
+                f"--mean {_text(self.mean)} and --std {_text(self.std)} must lie in 0..1, and --std above 0: they are"
+                " shares of the range of pixels, so divide values for pixels of 0..255 by 255"
+            )
         if self.image_size < 1:
             raise ConfigError("--image-size must be 1 or more")
 
@@ -65,6 +69,10 @@ class Preprocessing:
 
     def _columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return _column(self.mean, device), _column(self.std, device)
+
+
+def _text(values: tuple[float, ...]) -> str:
+    return ",".join(f"{value:g}" for value in values)
 
 
 def _column(values: tuple[float, ...], device: torch.device) -> Tensor:

@@ -37,6 +37,7 @@ class CommitRecord:
         worker: host and process that made it.
         losses: final value of each loss term, mean over the shard's batches.
         agreement: share of images that the teacher assigns to their target.
+        class_loss: cross-entropy of the stored logits to the targets, in nats, mean over the images.
     """
 
     number: int
@@ -50,12 +51,14 @@ class CommitRecord:
     worker: str
     losses: dict[str, float]
     agreement: float
+    class_loss: float
 
     def __post_init__(self) -> None:
         check_range("count", self.count, 1, MAX_IMAGES)
         check_range("bytes", self.bytes, 1, 2**62)
         check_range("seconds", self.seconds, 0, 1e12)
         check_range("agreement", self.agreement, 0, 1)
+        check_range("class_loss", self.class_loss, 0, 1e6)
         for name in ("round", "sha256", "index_sha256"):
             check_sha256(name, getattr(self, name))
 
