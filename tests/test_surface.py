@@ -23,8 +23,8 @@ TRAINING = (
     " --shape-cutmix --dead-leaves --loader"
 )
 OPTIONS = {
-    "invert.cli": f"{ALL} --check --eval --teacher --weights --num-classes --mean --std --image-size --recipe --steps --scales --lr"
-    " --betas --warmup --schedule --parametrization --falloff --statistics --shift --alpha-class --alpha-tv --alpha-l2"
+    "invert.cli": f"{ALL} --check --eval --teacher --weights --num-classes --mean --std --image-size --recipe --steps --scales"
+    " --lr --betas --warmup --schedule --parametrization --falloff --statistics --shift --alpha-class --alpha-tv --alpha-l2"
     " --alpha-feature --alpha-compete --alpha-similar --first-bn --compete-temperature --jitter --flip --clip --images"
     " --shard-size --classes --class-names --format --compete-with --append --compile --precision --workers --threads"
     " --engine --address --rank --world --grace",
@@ -35,7 +35,8 @@ OPTIONS = {
 }
 # What --help shows, beside the general options: what most people need.
 SHOWN = {
-    "invert.cli": "--teacher --weights --num-classes --mean --std --image-size --out --images --eval --recipe --workers --check",
+    "invert.cli": "--teacher --weights --num-classes --mean --std --image-size --out --images --eval --recipe --workers"
+    " --check",
     "distill.cli": "--out --shards --student --eval --teacher --weights --epochs --batch-size --lr --flip",
     "prune.cli": "--out --shards --ratio --eval --latency-batch --teacher --weights --epochs --batch-size --lr --flip",
 }
