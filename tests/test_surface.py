@@ -23,10 +23,11 @@ TRAINING = (
     " --shape-cutmix --dead-leaves --loader"
 )
 OPTIONS = {
-    "invert.cli": f"{ALL} --check --eval --teacher --weights --num-classes --mean --std --image-size --recipe --steps --scales"
-    " --lr --betas --warmup --schedule --parametrization --falloff --statistics --shift --alpha-class --alpha-tv --alpha-l2"
-    " --alpha-feature --alpha-compete --alpha-similar --first-bn --compete-temperature --jitter --flip --clip --images"
-    " --shard-size --classes --class-names --format --compete-with --append --compile --precision --workers --threads"
+    "invert.cli": f"{ALL} --check --eval --teacher --weights --num-classes --mean --std --image-size --recipe"
+    " --steps --scales --lr --betas --warmup --schedule --parametrization --falloff --statistics"
+    " --shift --alpha-class --alpha-tv --alpha-l2 --alpha-feature --alpha-compete --alpha-similar"
+    " --first-bn --compete-temperature --jitter --flip --clip --images --shard-size --classes"
+    " --class-names --format --compete-with --append --compile --precision --workers --threads"
     " --engine --address --rank --world --grace",
     "distill.cli": f"{ALL} {TRAINING} --shards --rounds --student --init --teacher --weights --eval --verify",
     "prune.cli": f"{ALL} {TRAINING} --shards --ratio --iterations --score-images --teacher --weights --latency-batch"
