@@ -16,7 +16,7 @@ from ..shared.core.signals import grace
 from ..shared.models.classifier import Classifier
 from ..shared.shards.locks import ShardLocks
 from ..shared.shards.manifest import load_manifest
-from ..shared.shards.records import ShardFailure, clear_failures, complete_shards, is_complete, read_records
+from ..shared.shards.records import ShardFailure, clear_failures, complete_shards, is_complete, mean_of, read_records
 from ..shared.shards.writer import clear_folder, write_info
 from .config import InvertConfig
 from .estimate import estimate
@@ -41,12 +41,14 @@ class InvertReport:
         images, shards: whole ones on disk of this round, or of this process's share of it.
         seconds: of this call.
         agreement: share of these images that the teacher assigns to their target, 0 to 1; None without images.
+        clipped: share of their pixel values, 0 to 1, that storing clipped to the range of pixels; None without images.
     """
 
     images: int
     shards: int
     seconds: float
     agreement: float | None
+    clipped: float | None
 
 
 def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport:
@@ -94,12 +96,12 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
             f"{len(gone)} of {len(share)} shards, shard {gone[0]:06d} first, are not there any more: something"
             f" deleted them in {folder} during the run; run the same command again to make them again"
         )
-    images = sum(record.count for record in records)
     return InvertReport(
-        images=images,
+        images=sum(record.count for record in records),
         shards=len(records),
         seconds=round(time.monotonic() - started, 3),
-        agreement=sum(record.agreement * record.count for record in records) / images if images else None,
+        agreement=mean_of(records, "agreement") if records else None,
+        clipped=mean_of(records, "clipped") if records else None,
     )
 
 

@@ -74,7 +74,7 @@ def test_di_shards_has_its_commands() -> None:
 @pytest.mark.parametrize(
     ("report", "keys"),
     [
-        (InvertReport, "images shards seconds agreement"),
+        (InvertReport, "images shards seconds agreement clipped"),
         (DistillReport, "teacher_top1 student_top1 seconds eval"),
         (
             PruneReport,

@@ -39,6 +39,7 @@ def _show(folder: Path, watch: bool, every: float, as_json: bool, debug: bool) -
         **({"failed": len(failures)} if failures else {}),
         "bytes": sum(r.bytes for r in records),
         "agreement": shards.agreement,
+        "clipped": shards.clipped,
         "worker_seconds": round(sum(r.seconds for r in records), 3),
     }
     for name in records[0].losses:

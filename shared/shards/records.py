@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..core.errors import DreamError, one_line
 from ..core.files import remove_file
@@ -37,6 +38,7 @@ class CommitRecord:
         worker: host and process that made it.
         losses: final value of each loss term, mean over the shard's batches.
         agreement: share of images that the teacher assigns to their target.
+        clipped: share of pixel values, 0 to 1, that storing moved by more than half a level, because they were no pixels.
     """
 
     number: int
@@ -50,12 +52,14 @@ class CommitRecord:
     worker: str
     losses: dict[str, float]
     agreement: float
+    clipped: float
 
     def __post_init__(self) -> None:
         check_range("count", self.count, 1, MAX_IMAGES)
         check_range("bytes", self.bytes, 1, 2**62)
         check_range("seconds", self.seconds, 0, 1e12)
         check_range("agreement", self.agreement, 0, 1)
+        check_range("clipped", self.clipped, 0, 1)
         for name in ("round", "sha256", "index_sha256"):
             check_sha256(name, getattr(self, name))
 
@@ -117,6 +121,11 @@ def read_records(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, CommitRe
     there = listed(folder)[COMMIT]
     found = ((plan.number, read_record(folder, plan)) for plan in plans if plan.number in there)
     return {number: record for number, record in found if record is not None}
+
+
+def mean_of(records: Collection[CommitRecord], name: Literal["agreement", "clipped"]) -> float:
+    """The mean over all images of a value that each commit record has for its own."""
+    return sum(getattr(record, name) * record.count for record in records) / sum(record.count for record in records)
 
 
 def write_record(folder: Path, record: CommitRecord) -> None:
