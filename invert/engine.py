@@ -18,7 +18,7 @@ from ..shared.models.classifier import Classifier
 from ..shared.models.probes import count_outputs
 from .execution import EAGER, Execution, Log, compiled
 from .objective import Objective
-from .parametrization import PARAMETRIZATIONS, Parametrization
+from .parametrization import PARAMETRIZATIONS, Parametrization, within
 from .priors import make_priors
 from .recipe import Recipe
 
@@ -104,22 +104,20 @@ class Engine:
             optimizer = torch.optim.Adam(parametrization.parameters(), lr=self.recipe.lr, betas=betas, fused=True)
             scheduler = LambdaLR(optimizer, lambda step, steps=steps: self._lr_factor(step, steps))
             for step in range(steps):
-                x = parametrization.images()
+                x = self._images(parametrization)
                 view = self._view(x, size, jitter, draw, shifts)
                 loss, terms = self.step(x, view, targets_N)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 scheduler.step()
-                if self.recipe.clip:
-                    parametrization.project(*self.valid_range)
                 done += 1
                 if done % READ_EVERY == 0 or step == steps - 1:
                     losses = _read(terms, done)
                     if progress is not None:
                         progress(done / total, losses)
         assert parametrization is not None
-        x = parametrization.images().detach()[:, :, margin : margin + size, margin : margin + size]
+        x = self._images(parametrization).detach()[:, :, margin : margin + size, margin : margin + size]
         if not bool(x.isfinite().all()):
             raise DivergedError(f"the images became NaN or infinite by step {done}")
         return Synthesis(x=x, losses=losses)
@@ -128,6 +126,10 @@ class Engine:
         kind = PARAMETRIZATIONS[self.recipe.parametrization]
         preprocessing = self.teacher.preprocessing
         return kind.from_noise(count, size, recipe=self.recipe, preprocessing=preprocessing, generator=draw)
+
+    def _images(self, parametrization: Parametrization) -> Tensor:
+        x = parametrization.images()
+        return within(x, *self.valid_range) if self.recipe.clip else x
 
     def _lr_factor(self, step: int, steps: int) -> float:
         return lr_factor(step, steps, warmup=self.recipe.warmup, cosine=self.recipe.schedule == "cosine")

@@ -8,7 +8,7 @@ the spectrum of natural images. Olah et al. (2017) draw feature visualisations i
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -46,10 +46,6 @@ class Parametrization(Protocol):
         """Go on with images of ``size`` pixels a side. Afterwards, :meth:`parameters` returns other tensors."""
         ...
 
-    def project(self, low: Tensor, high: Tensor) -> None:
-        """Move the images into the range ``low`` to ``high``, (C, 1, 1) each, in place."""
-        ...
-
 
 class Pixels:
     """The images themselves, (N, C, H, W), starting from normal noise."""
@@ -72,10 +68,6 @@ class Pixels:
 
     def resize(self, size: int) -> None:
         self._set(_resized(self.pixels_NCHW.detach(), size))
-
-    @torch.no_grad()
-    def project(self, low: Tensor, high: Tensor) -> None:
-        self.pixels_NCHW.copy_(_clamped(self.pixels_NCHW, low, high))
 
     def _set(self, x_NCHW: Tensor) -> None:
         self.pixels_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -113,16 +105,36 @@ class Spectrum:
     def resize(self, size: int) -> None:
         self._set(_resized(self.images().detach(), size))
 
-    @torch.no_grad()
-    def project(self, low: Tensor, high: Tensor) -> None:
-        self.spectrum_NCHF2.copy_(self._spectrum(_clamped(self.images(), low, high)))
-
     def _set(self, x_NCHW: Tensor) -> None:
         self.amplitude_HF = natural_amplitude(x_NCHW.shape[-1], self.falloff, x_NCHW.device).to(x_NCHW.dtype)
         self.spectrum_NCHF2 = self._spectrum(x_NCHW).requires_grad_()
 
     def _spectrum(self, x_NCHW: Tensor) -> Tensor:
         return torch.view_as_real(torch.fft.rfft2(x_NCHW) / self.amplitude_HF).contiguous()
+
+
+def within(x_NCHW: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The images clamped to the range ``low`` to ``high``, (C, 1, 1) each.
+
+    The gradient is that of the clamped images, but for values beyond the range that it would move further out: there it
+    is 0. The gradient of a plain clamp is 0 in both directions, so values that have left the range would not come back.
+    """
+    return _Within.apply(x_NCHW, low, high)
+
+
+class _Within(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_NCHW: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        clamped = torch.minimum(torch.maximum(x_NCHW, low), high)
+        ctx.save_for_backward(x_NCHW - clamped)
+        return clamped
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (beyond,) = (
+            ctx.saved_tensors
+        )  # above 0 where a value is too high: descent brings it back if its gradient is too
+        return torch.where(beyond * gradient < 0, 0, gradient), None, None
 
 
 PARAMETRIZATIONS: dict[str, type[Parametrization]] = {"pixels": Pixels, "spectrum": Spectrum}
@@ -144,7 +156,3 @@ def _resized(x_NCHW: Tensor, size: int) -> Tensor:
     if x_NCHW.shape[-1] == size:
         return x_NCHW
     return F.interpolate(x_NCHW, size=(size, size), mode="bilinear", align_corners=False)
-
-
-def _clamped(x_NCHW: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return torch.minimum(torch.maximum(x_NCHW, low), high)

@@ -138,6 +138,7 @@ _NATURAL = Recipe(
     jitter=None,
     shift="window",
     flip=True,
+    clip=True,
 )
 
 RECIPES: dict[str, Recipe] = {
@@ -156,7 +157,6 @@ RECIPES: dict[str, Recipe] = {
             "falloff": 1.5,
             "alpha_tv": 0.003,
             "alpha_feature": 100.0,
-            "clip": True,
         }
     ),
     "imagenet-deepinversion": Recipe(

@@ -32,6 +32,7 @@ class ShardImages:
     Attributes:
         pixels_NCHW: uint8.
         losses: final value of each loss term, mean over the shard's batches.
+        clipped: share of pixel values, 0 to 1, that rounding moved by more than half a level: out of the range of pixels.
         seed: of the first batch.
         seconds: that the optimisation took.
     """
@@ -40,6 +41,7 @@ class ShardImages:
     pixels_NCHW: Tensor
     targets_N: Tensor
     losses: dict[str, float]
+    clipped: float
     seed: int
     seconds: float
 
@@ -72,6 +74,7 @@ class ShardMaker:
         started = time.monotonic()
         pixels: list[Tensor] = []
         losses: list[dict[str, float]] = []
+        clipped = 0.0
         seeds: list[int] = []
         size = self.job.round.batch
         for batch, first in enumerate(range(0, plan.count, size)):
@@ -82,14 +85,17 @@ class ShardMaker:
 
             made, seed = self._synthesize(plan, batch, batch_progress)
             batch_progress(1.0, made.losses)
-            pixels.append(self.teacher.preprocessing.to_pixels(made.x).cpu())
+            x_NCHW = made.x[:wanted]
+            pixels.append(self.teacher.preprocessing.to_pixels(x_NCHW).cpu())
+            clipped += self.teacher.preprocessing.share_clipped(x_NCHW) * wanted
             losses.append(made.losses)
             seeds.append(seed)
         return ShardImages(
             plan=plan,
-            pixels_NCHW=torch.cat(pixels)[: plan.count],
+            pixels_NCHW=torch.cat(pixels),
             targets_N=self._targets(plan),
             losses={name: float(np.mean([terms[name] for terms in losses])) for name in losses[0]},
+            clipped=clipped / plan.count,
             seed=seeds[0],
             seconds=time.monotonic() - started,
         )
@@ -119,6 +125,7 @@ class ShardMaker:
                 losses=images.losses,
                 agreement=float((logits_NK.argmax(1) == images.targets_N).float().mean()),
                 class_loss=float(F.cross_entropy(logits_NK.float(), images.targets_N)),
+                clipped=images.clipped,
             )
 
         samples = (

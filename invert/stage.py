@@ -18,7 +18,7 @@ from ..shared.models.classifier import Classifier
 from ..shared.models.cost import num_parameters
 from ..shared.shards.locks import ShardLocks
 from ..shared.shards.manifest import load_manifest
-from ..shared.shards.records import ShardFailure, clear_failures, complete_shards, is_complete, read_records
+from ..shared.shards.records import ShardFailure, clear_failures, complete_shards, is_complete, mean_of, read_records
 from ..shared.shards.verdict import verdict
 from ..shared.shards.writer import clear_folder, write_info
 from .config import InvertConfig
@@ -44,15 +44,17 @@ class InvertReport:
         images, shards: whole ones on disk of this round, or of this process's share of it.
         seconds: of this call.
         agreement: share of these images that the teacher assigns to their target, 0 to 1; None without images.
+        clipped: share of their pixel values, 0 to 1, that storing clipped to the range of pixels; None without images.
         verdict: what the agreement means, and why it may be low.
         teacher_top1: on the images of ``eval``, 0 to 1; None without any.
-        warnings: what seems wrong with the teacher or the images, each in one sentence.
+        warnings: what seems wrong with the teacher, each in one sentence.
     """
 
     images: int
     shards: int
     seconds: float
     agreement: float | None
+    clipped: float | None
     verdict: str | None
     teacher_top1: float | None
     warnings: tuple[str, ...]
@@ -104,12 +106,12 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
             f"{len(gone)} of {len(share)} shards, shard {gone[0]:06d} first, are not there any more: something"
             f" deleted them in {folder} during the run; run the same command again to make them again"
         )
-    images = sum(record.count for record in records)
     return InvertReport(
-        images=images,
+        images=sum(record.count for record in records),
         shards=len(records),
         seconds=round(time.monotonic() - started, 3),
-        agreement=sum(record.agreement * record.count for record in records) / images if images else None,
+        agreement=mean_of(records, "agreement") if records else None,
+        clipped=mean_of(records, "clipped") if records else None,
         verdict=verdict(records) if records else None,
         teacher_top1=teacher_top1,
         warnings=inputs.warnings,

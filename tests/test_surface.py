@@ -76,7 +76,7 @@ def test_di_shards_has_its_commands() -> None:
 @pytest.mark.parametrize(
     ("report", "keys"),
     [
-        (InvertReport, "images shards seconds agreement verdict teacher_top1 warnings"),
+        (InvertReport, "images shards seconds agreement clipped verdict teacher_top1 warnings"),
         (DistillReport, "teacher_top1 student_top1 seconds eval"),
         (
             PruneReport,

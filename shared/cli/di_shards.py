@@ -41,6 +41,7 @@ def _show(folder: Path, watch: bool, every: float, as_json: bool, debug: bool) -
         "bytes": sum(r.bytes for r in records),
         "agreement": shards.agreement,
         "verdict": verdict(records),
+        "clipped": shards.clipped,
         "worker_seconds": round(sum(r.seconds for r in records), 3),
     }
     for name in records[0].losses:

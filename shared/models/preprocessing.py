@@ -55,8 +55,12 @@ class Preprocessing:
 
     def to_pixels(self, x_NCHW: Tensor) -> Tensor:
         """Network input to uint8 pixels: rounded, and clipped to the range of pixels."""
-        mean, std = self._columns(x_NCHW.device)
-        return ((x_NCHW.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        return self._levels(x_NCHW).round().clamp(0, 255).to(torch.uint8)
+
+    def share_clipped(self, x_NCHW: Tensor) -> float:
+        """Share of values, 0 to 1, that :meth:`to_pixels` moves by more than half a level, as no pixel is so far out."""
+        levels = self._levels(x_NCHW)
+        return float(((levels < -0.5) | (levels > 255.5)).float().mean())
 
     def valid_range(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Lowest and highest network input that is a pixel, shape (C, 1, 1) each."""
@@ -66,6 +70,11 @@ class Preprocessing:
     def blank(self, count: int, device: torch.device | str = "cpu") -> Tensor:
         """A batch of the shape that the network takes, all 0: for a trial run."""
         return torch.zeros(count, self.channels, self.image_size, self.image_size, device=device)
+
+    def _levels(self, x_NCHW: Tensor) -> Tensor:
+        """Network input in units of pixels, 0 to 255 where it is valid; float32, not rounded."""
+        mean, std = self._columns(x_NCHW.device)
+        return (x_NCHW.float() * std + mean) * 255
 
     def _columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return _column(self.mean, device), _column(self.std, device)

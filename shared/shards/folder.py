@@ -21,7 +21,7 @@ from ..core.errors import ConfigError, DreamError, one_line
 from ..data.images import open_image
 from .contract import Sample, SampleError, TarReader, sample_key
 from .manifest import Manifest, ShardPlan, load_manifest
-from .records import COMMIT, CommitRecord, read_records, shard_path
+from .records import COMMIT, CommitRecord, mean_of, read_records, shard_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,12 @@ class ShardFolder:
     @property
     def agreement(self) -> float:
         """Share of images, 0 to 1, that the teacher assigns to their target."""
-        return sum(record.agreement * record.count for record in self.records.values()) / self.num_samples
+        return mean_of(self.records.values(), "agreement")
+
+    @property
+    def clipped(self) -> float:
+        """Share of pixel values, 0 to 1, that storing clipped to the range of pixels."""
+        return mean_of(self.records.values(), "clipped")
 
     @property
     def num_planned(self) -> int:

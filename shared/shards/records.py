@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..core.errors import DreamError, one_line
 from ..core.files import remove_file
@@ -38,6 +39,7 @@ class CommitRecord:
         losses: final value of each loss term, mean over the shard's batches.
         agreement: share of images that the teacher assigns to their target.
         class_loss: cross-entropy of the stored logits to the targets, in nats, mean over the images.
+        clipped: share of pixel values, 0 to 1, that storing moved by more than half a level, because they were no pixels.
     """
 
     number: int
@@ -52,6 +54,7 @@ class CommitRecord:
     losses: dict[str, float]
     agreement: float
     class_loss: float
+    clipped: float
 
     def __post_init__(self) -> None:
         check_range("count", self.count, 1, MAX_IMAGES)
@@ -59,6 +62,7 @@ class CommitRecord:
         check_range("seconds", self.seconds, 0, 1e12)
         check_range("agreement", self.agreement, 0, 1)
         check_range("class_loss", self.class_loss, 0, 1e6)
+        check_range("clipped", self.clipped, 0, 1)
         for name in ("round", "sha256", "index_sha256"):
             check_sha256(name, getattr(self, name))
 
@@ -120,6 +124,11 @@ def read_records(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, CommitRe
     there = listed(folder)[COMMIT]
     found = ((plan.number, read_record(folder, plan)) for plan in plans if plan.number in there)
     return {number: record for number, record in found if record is not None}
+
+
+def mean_of(records: Collection[CommitRecord], name: Literal["agreement", "class_loss", "clipped"]) -> float:
+    """The mean over all images of a value that each commit record has for its own."""
+    return sum(getattr(record, name) * record.count for record in records) / sum(record.count for record in records)
 
 
 def write_record(folder: Path, record: CommitRecord) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
-from .records import CommitRecord
+from .records import CommitRecord, mean_of
 
 HEALTHY = 0.95  # agreement that a sound teacher and enough steps give (docs/guide.md)
 LOW = 0.8
@@ -13,21 +13,16 @@ UNREACHED = 1.0  # class loss at the end of the optimisation, in nats: the teach
 WORSE = 0.3  # class loss of the stored images beyond that in the loop
 
 
-def verdict(records: Iterable[CommitRecord]) -> str:
+def verdict(records: Collection[CommitRecord]) -> str:
     """One sentence about the agreement of the images of some shards, one shard or more."""
-    shards = list(records)
-    if any("class" not in record.losses for record in shards):
+    if any("class" not in record.losses for record in records):
         return "not to be judged: not all images were asked to show a class"
-    count = sum(record.count for record in shards)
-
-    def mean(values: Iterable[float]) -> float:
-        return sum(value * record.count for value, record in zip(values, shards, strict=True)) / count
-
-    agreement = mean(record.agreement for record in shards)
+    agreement = mean_of(records, "agreement")
     if agreement >= HEALTHY:
         return "high, as it should be: the teacher sees in nearly every image the class that it is to show"
-    optimised = mean(record.losses["class"] for record in shards)
-    stored, clipped = mean(record.class_loss for record in shards), mean(record.clipped for record in shards)
+    images = sum(record.count for record in records)
+    optimised = sum(record.losses["class"] * record.count for record in records) / images
+    stored, clipped = mean_of(records, "class_loss"), mean_of(records, "clipped")
     return f"{'rather low' if agreement >= LOW else 'low'}: {_reason(optimised, stored, clipped)}"
 
 

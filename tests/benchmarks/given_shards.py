@@ -68,6 +68,8 @@ def write_given(folder: Path, teacher: Classifier, pixels_NCHW: Tensor, targets_
             worker=name,
             losses={},
             agreement=float((logits_NK.argmax(1) == targets_N).double().mean()),
+            class_loss=float(torch.nn.functional.cross_entropy(logits_NK, targets_N)),
+            clipped=0.0,
         )
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -59,6 +59,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "the batch shifted alike": {"shift": "batch"},
     "no flip": {"flip": False},
     "no shift": {"jitter": 0},
+    "beyond the range of pixels": {"clip": False},
     "images of a class may be alike": {"alpha_similar": 0.0},
     "images of a class kept apart, weight 1": {"alpha_similar": 1.0},
     "images of a class kept apart, weight 10": {"alpha_similar": 10.0},

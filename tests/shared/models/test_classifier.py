@@ -198,6 +198,13 @@ def test_normalisation_and_back() -> None:
     assert torch.equal(preprocessing.to_pixels(torch.cat([low, high], 2)[None])[0, :, 0], torch.tensor([[0, 255]] * 3))
 
 
+def test_the_share_of_values_that_storing_clips() -> None:
+    """By more than half a level; what is nearer to a pixel is rounded to it."""
+    preprocessing = Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), image_size=2)
+    levels = torch.tensor([-20, -0.6, -0.4, 0, 128, 255, 255.4, 255.6, 255.4, 300, 7, 8]).reshape(1, 3, 2, 2)
+    assert preprocessing.share_clipped(preprocessing.normalize(levels)) == pytest.approx(4 / 12)
+
+
 def test_option_a_shortcuts_subsample_and_pad() -> None:
     x = torch.randn(2, 4, 6, 6)
     out = PadShortcut(4, 8, 2)(x)

@@ -40,7 +40,7 @@ SAMPLES = [
 
 
 def record(**files: Any) -> CommitRecord:
-    return CommitRecord(**files, seed=1, seconds=0.0, worker="w", losses={}, agreement=1.0)
+    return CommitRecord(**files, seed=1, seconds=0.0, worker="w", losses={}, agreement=1.0, class_loss=0.0, clipped=0.0)
 
 
 def write(folder: Path, number: int = 0, samples: list[Sample] = SAMPLES) -> CommitRecord:
