@@ -169,7 +169,7 @@ def test_a_manifest_brings_back_its_teacher_and_no_other() -> None:
         ("resnet18", {"weights": "IMAGENET1K_V9"}, "did you mean 'IMAGENET1K_V1'"),
         ("digits_cnn", {"num_classes": 7}, "do not fit"),
         ("digits_cnn", {"mean": (0.5, 0.5)}, "--mean and --std"),
-        ("digits_cnn", {"std": (0.0,)}, "--std must be above 0"),
+        ("digits_cnn", {"std": (0.0,)}, "and --std above 0"),
         ("resnet18", {"weights": "none", "mean": (0.5,), "std": (0.5,)}, "colour images"),
         ("vit_b_16", {"weights": "none", "image_size": 100}, "does not take 100x100"),
         ("no/file.py:net", {}, "no file"),
