@@ -69,7 +69,9 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     reason = one_line(error)
     if not isinstance(error, OSError | ValueError | safetensors.SafetensorError):  # torch advises to run such a file
         held = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"an object of {held[1]:.80} is in it" if held else "it is no file of tensors by torch.save or safetensors"
+        what = (
+            f"an object of {held[1]:.80} is in it" if held else "it is no file of tensors by torch.save or safetensors"
+        )
         reason = f"{what}; save torch.save(network.state_dict(), 'weights.pth') where it was trained"
     return f"cannot be read as weights: {reason}"
 

@@ -218,7 +218,7 @@ OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut off": (lambda: saved(plain().state_dict())[:-300], "damaged.*fetch it again"),
     "a text": (
         lambda: b"hello, I am no weights file",
-        "cannot be read as weights: torch.save and safetensors write no",
+        "cannot be read as weights: it is no file of tensors",
     ),
     "options alone": (lambda: saved({"lr": 0.1}), "no state dict"),
 }
