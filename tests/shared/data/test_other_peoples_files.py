@@ -207,6 +207,7 @@ KINDS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # torchvision's own
 def test_all_kinds_are_decoded_as_torchvisions_image_folder_does(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
     for name, data in KINDS.items():
