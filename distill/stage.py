@@ -79,7 +79,8 @@ def _run(
 ) -> DistillReport | None:
     shards = ShardFolder.open(config.shards, rounds=config.rounds)
     record = shards.manifest.teacher
-    images = open_labelled(config.eval, record.num_classes) if config.eval and group.is_first else None
+    evaluates = config.eval and group.is_first
+    images = open_labelled(config.eval, record.num_classes, record.class_names) if evaluates else None
     teacher = find_teacher(config, record, given_teacher, device, warn=group.is_first)
     loader = group.from_first(resolve_loader(config.training.loader))
     student = start_student(config, record, given_student, teacher)

@@ -69,7 +69,7 @@ class Classifier(classifier.Classifier):
         Raises:
             ConfigError: the images cannot be read, or their classes are others.
         """
-        labelled = open_labelled(str(images), self.num_classes)
+        labelled = open_labelled(str(images), self.num_classes, self.class_names)
         network = self.network.to(pick_device(device))
         return Evaluation(top1=top1(network, labelled, self.preprocessing, batch_size=batch_size), name=labelled.name)
 

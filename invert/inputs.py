@@ -75,7 +75,7 @@ def load_inputs(config: InvertConfig, teacher: Classifier | None = None) -> Inpu
     health = examine(teacher)
     if health.errors:
         raise ConfigError(f"{teacher.title} cannot be inverted: {'; '.join(health.errors)}")
-    images = open_labelled(config.eval, teacher.num_classes) if config.eval else None
+    images = open_labelled(config.eval, teacher.num_classes, teacher.class_names) if config.eval else None
     name, recipe = find_recipe(config.recipe, teacher.preprocessing.image_size)
     recipe = recipe.changed(config.changes)
     student = _load_student(config, teacher)

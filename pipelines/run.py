@@ -19,6 +19,7 @@ from ..shared.cli.commandline import (
     run_command,
     version_option,
 )
+from ..shared.cli.stdout import stdout_to_stderr
 from ..shared.core.errors import ConfigError, printable
 from ..shared.core.files import read_limited, write_text
 from ..shared.core.launch import require_alone
@@ -97,7 +98,8 @@ def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **chang
         lines = (printable(f"{name}: {step['stage']} -> {step['out']}") for name, step in steps.items())
         click.echo(json.dumps(steps) if as_json else "\n".join(lines))
         return
-    report = run(plan)
+    with stdout_to_stderr():
+        report = run(plan)
     if as_json:
         click.echo(json.dumps(report.as_mapping()))
     else:

@@ -85,7 +85,7 @@ def run(config: PruneConfig, *, teacher: Classifier | None = None) -> PruneRepor
 
 def _run(config: PruneConfig, given: Classifier | None, device: torch.device) -> PruneReport:
     shards, teacher = _open(config, given, device)
-    images = open_labelled(config.eval, teacher.num_classes) if config.eval else None
+    images = open_labelled(config.eval, teacher.num_classes, teacher.class_names) if config.eval else None
     resolve_loader(config.training.loader)
     folder = ResultFolder.open(config, shards.identity, teacher.sha256)
     finished = folder.report(PruneReport)

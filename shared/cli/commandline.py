@@ -28,6 +28,7 @@ from ..core.imports import safe_imports
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
 from .help import GroupedCommand, GroupedOption, help_all_option
+from .stdout import stdout_to_stderr
 
 
 class _SettingType(click.ParamType):
@@ -76,13 +77,14 @@ def stage_command(
         values |= {key: value for key, value in given.items() if value is not None}
         config = from_mapping(config_class, values, source=str(config_file))
         stage = importlib.import_module(".stage", package)  # only now: it imports torch, which --help can do without
-        if check_only:
-            result, title = stage.check(config), f"{name} --check"
-        elif dry_run_only:
-            result, title = stage.dry_run(config), f"{name} would do"
-        else:
-            report = stage.run(config)
-            result, title = report and dataclasses.asdict(report), name
+        with stdout_to_stderr():
+            if check_only:
+                result, title = stage.check(config), f"{name} --check"
+            elif dry_run_only:
+                result, title = stage.dry_run(config), f"{name} would do"
+            else:
+                report = stage.run(config)
+                result, title = report and dataclasses.asdict(report), name
         if result is not None:
             print_result(result, as_json=as_json, title=title)
 

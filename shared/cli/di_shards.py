@@ -14,6 +14,7 @@ from ..core.config import StageConfig, settings_of
 from ..core.errors import ConfigError, DreamError, PartialError
 from ..core.values import Setting, coerce
 from .commandline import context_settings, debug_option, json_option, print_result, run_command, version_option
+from .stdout import stdout_to_stderr
 
 _FOLDER = click.Argument(["folder"], type=click.Path(path_type=Path), default=Path("shards"))
 
@@ -99,16 +100,17 @@ def _score(
 ) -> None:
     from ..shards.quality import score_folder
 
-    found = score_folder(
-        folder,
-        teacher=teacher,
-        weights=weights,
-        verifier=verifier,
-        verifier_weights=verifier_weights,
-        real=real,
-        code=coerce(settings_of(StageConfig)["code"], code) if code else (),
-        device=device,
-    )
+    with stdout_to_stderr():
+        found = score_folder(
+            folder,
+            teacher=teacher,
+            weights=weights,
+            verifier=verifier,
+            verifier_weights=verifier_weights,
+            real=real,
+            code=coerce(settings_of(StageConfig)["code"], code) if code else (),
+            device=device,
+        )
     print_result(found.flat(), as_json=as_json, title=str(folder))
 
 

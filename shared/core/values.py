@@ -14,7 +14,7 @@ from .errors import ConfigError, nearest
 
 LARGEST = 2**62  # of whole numbers; libraries take 64 bits
 OPTIONS = "Options"  # the group of settings that name none
-_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
 
 
@@ -83,6 +83,7 @@ def coerce(option: Setting, value: Any) -> Any:
     """Turn text or a YAML value into the type of a setting, and check it.
 
     Tuples are written ``a,b,c``. YAML's ``null``, and ``auto`` for a number, mean "not given" where the type allows it.
+    Where the choices are on and off, ``true`` and ``no`` mean them too.
 
     Raises:
         ConfigError: the value does not have the setting's type, or lies outside its choices or bounds.
@@ -92,6 +93,8 @@ def coerce(option: Setting, value: Any) -> Any:
         if optional:
             return None
         raise ConfigError(f"{option.flag} needs a value")
+    if {"on", "off"} <= set(option.choices) and str(value).lower() in _TRUTHS:
+        return "on" if _TRUTHS[str(value).lower()] else "off"
     if option.default == () and value == []:  # as a configuration that was written has it
         return ()
     try:

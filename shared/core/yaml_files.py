@@ -2,11 +2,12 @@
 
 A file of a few lines may name itself by an alias, or grow to billions of values by aliases of aliases. Tags may name
 Python objects. Only texts, numbers, truth values, null, lists and mappings are read here, and all keys are texts. A
-date is a text.
+date is a text. So are ``on``, ``off``, ``yes`` and ``no``, as in YAML 1.2: ``compile: off`` names one of three choices.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,10 @@ def read_yaml(path: Path) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which refuses deep files while it reads them, and reads a date as a text."""
+    """PyYAML's safe loader, which refuses deep files while it reads them, and reads a date or ``off`` as a text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way to configure a loader
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_PREFIX}timestamp"]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in (f"{_PREFIX}timestamp", f"{_PREFIX}bool")]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -64,6 +65,9 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self._level -= 1
         return node
+
+
+_Loader.add_implicit_resolver(f"{_PREFIX}bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 class _Limits:

@@ -5,46 +5,64 @@ Size and format are looked at before anything is decoded, and only regular files
 
 from __future__ import annotations
 
-import itertools
 import lzma
 import os
 import re
+import sys
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from ..core.errors import ConfigError, one_line
 from ..core.files import read_limited
+from .class_order import order_classes
 from .images import open_image
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
-TAR_SUFFIXES = ("png", "jpg", "jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+TAR_SUFFIXES = tuple(suffix[1:] for suffix in SUFFIXES)
 LARGEST = 2**26  # bytes of an image file
+MOST_WAITING = 32  # samples of a tar that lack their image or their label at one time
 
 
-def find_images(folder: Path) -> tuple[list[tuple[Path, int]], int]:
+def find_images(folder: Path, class_names: Sequence[str] = ()) -> tuple[list[tuple[Path, int]], int]:
     """The image files of an ImageFolder with their labels, and the number of classes.
 
-    It has a folder of images for each class, in the order of their names. Links to folders inside are not followed.
+    It has a folder of images for each class (in which order: :mod:`.class_order`). Links to folders inside are not
+    followed. Hidden files and folders, and those that macOS puts into archives, are passed over.
+
+    Args:
+        class_names: the network's, which the folders may bear.
 
     Raises:
         ConfigError: it has none, or one of them has no images.
     """
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    if not classes:
+    names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and _is_visible(entry.name)]
+    if not names:
         raise ConfigError(f"{folder} is not an ImageFolder: it needs one folder of images for each class")
+    classes, remark = order_classes(names, class_names)
+    if remark:
+        print(f"{folder}: {remark}", file=sys.stderr)
     found: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        walked = sorted(os.walk(folder / name))
-        below = (Path(parent, file) for parent, _, files in walked for file in sorted(files))
-        own = [(path, label) for path in below if path.suffix.lower() in SUFFIXES]
+        own = [(path, label) for path in sorted(_files_below(folder / name)) if path.suffix.lower() in SUFFIXES]
         if not own:
             raise ConfigError(f"{folder / name} has no images: an ImageFolder has some for each class")
         found += own
     return found, len(classes)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = filter(_is_visible, folders)  # the others are not walked through
+        yield from (Path(parent, file) for file in files if _is_visible(file))
+
+
+def _is_visible(name: str) -> bool:
+    """Whether a file or folder is the user's own: ``.DS_Store``, ``._x.png``, ``.ipynb_checkpoints`` are not."""
+    return not name.startswith(".") and name != "__MACOSX"
 
 
 def read_images(files: Iterable[tuple[Path, int]]) -> Iterator[tuple[Image.Image, int]]:
@@ -60,26 +78,27 @@ def read_images(files: Iterable[tuple[Path, int]]) -> Iterator[tuple[Image.Image
             raise ConfigError(f"{path} cannot be read: {one_line(error)}; mend or delete it") from error
 
 
-def read_tar(path: Path) -> Iterator[tuple[Image.Image, int]]:
+def read_tar(path: Path, num_classes: int) -> Iterator[tuple[Image.Image, int]]:
     """Read the samples of a WebDataset tar, compressed or not.
 
-    The members of a sample follow one another and have the same key: their name up to the first dot.
+    The members of a sample, an image and a label, stand close together and have the same name but for the suffix.
+
+    Args:
+        num_classes: labels lie below it.
 
     Raises:
-        ConfigError: it cannot be read, or a sample has no image or no label.
+        ConfigError: it cannot be read, or a sample has no image or no such label.
     """
     try:
         with tarfile.open(path, "r|*", tarinfo=_Member) as tar:
-            files = (member for member in tar if member.isfile() and "." in member.name)
-            parts = ((*member.name.split(".", 1), _read(tar, member)) for member in files)
-            for key, group in itertools.groupby(parts, key=lambda part: part[0]):
-                sample = {suffix: data for _, suffix, data in group}
-                image = next((data for suffix in TAR_SUFFIXES if (data := sample.get(suffix)) is not None), None)
-                label = sample.get("cls")
-                if image is None or label is None:
-                    raise ConfigError(f"{path}: sample {key} has no image (png or jpg) or no label (cls)")
-                if not re.fullmatch(rb"\s*\d{1,9}\s*", label):
+            for key, image, label in _samples(tar, path):
+                if not re.fullmatch(rb"\s*[+-]?\d{1,9}\s*", label):
                     raise ConfigError(f"{path}: the label of sample {key} is {label!r:.40}, and no class number")
+                if not 0 <= int(label) < num_classes:
+                    raise ConfigError(
+                        f"{path}: sample {key} has label {int(label)}, and the teacher has {num_classes} classes:"
+                        f" labels must lie in 0..{num_classes - 1}"
+                    )
                 try:
                     yield open_image(image).convert("RGB"), int(label)
                 except (OSError, ValueError) as error:
@@ -88,6 +107,43 @@ def read_tar(path: Path) -> Iterator[tuple[Image.Image, int]]:
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise ConfigError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def _samples(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, bytes, bytes]]:
+    """The name, the image and the label of each sample.
+
+    In WebDataset a name ends at its first dot, and ``7.seg.png`` belongs to sample 7. But people name files
+    ``photo.7.png`` too, so a name ends here at its last dot, and an image without a label is passed over if it begins
+    with the name of a sample.
+    """
+    waiting: dict[str, dict[str, bytes]] = {}  # image and label of samples that lack one of them
+    done: set[str] = set()  # samples whose names are one with these up to the first dot
+
+    def check_left() -> None:
+        for name, found in waiting.items():
+            if "label" in found or not any(name == other or name.startswith(f"{other}.") for other in done):
+                raise ConfigError(f"{path}: sample {name} has no image (png or jpg) or no label (cls)")
+
+    before = None
+    for member in tar:
+        parts = [part for part in member.name.split("/") if part not in ("", ".")]
+        suffix = parts[-1].rpartition(".")[2].lower() if parts else ""
+        if not member.isfile() or not all(map(_is_visible, parts)) or suffix not in (*TAR_SUFFIXES, "cls"):
+            continue
+        name = "/".join(parts)[: -len(suffix) - 1]
+        group = (parts[:-1], parts[-1].partition(".")[0])
+        if group != before or len(waiting) > MOST_WAITING:
+            check_left()
+            waiting.clear()
+        if group != before:
+            done.clear()
+            before = group
+        waiting.setdefault(name, {}).setdefault("label" if suffix == "cls" else "image", _read(tar, member))
+        if len(waiting[name]) == 2:
+            done.add(name)
+            found = waiting.pop(name)
+            yield name, found["image"], found["label"]
+    check_left()
 
 
 class _Member(tarfile.TarInfo):
@@ -101,12 +157,8 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | None:
-    """The content of an image or a label; other members are not read."""
-    suffix = member.name.split(".", 1)[1]
-    if suffix != "cls" and suffix not in TAR_SUFFIXES:
-        return None
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if member.size > LARGEST:
         raise ValueError(f"{member.name} is larger than {LARGEST} bytes")
     file = tar.extractfile(member)
-    return None if file is None else file.read()
+    return b"" if file is None else file.read()

@@ -52,17 +52,34 @@ def decode_image(data: bytes, channels: int) -> Tensor:
 def open_image(data: bytes) -> Image.Image:
     """Decode an image file of one of :data:`FORMATS`. Pillow would call other programs for some other formats.
 
+    As in torchvision's ImageFolder, a camera's note that it was turned (EXIF) is not obeyed. Of 16 bits the upper 8 are
+    kept, where Pillow would make nearly everything white.
+
     Raises:
-        ValueError: it is none, or has too many pixels.
+        ValueError: it is none, has too many pixels, or pixels of 32 bits.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MOST_PIXELS or max(image.size) > MOST_STRETCHED * min(image.size):
             raise ValueError(f"it has {image.width}x{image.height} pixels")
         image.load()
-        return image
+        image.info.pop("transparency", None)  # of a palette: Pillow warns that it drops it
+        return _eight_bits(image)
     except (Image.DecompressionBombError, OSError, SyntaxError, struct.error, MemoryError, OverflowError) as error:
         raise ValueError(one_line(error)) from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image with at most 8 bits a channel: of grey ones, the upper 8 of 16, as Pillow does for colours.
+
+    Raises:
+        ValueError: it has 32 bits, of which nothing says which number is white.
+    """
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise ValueError("its pixels have 32 bits; save it with 8 bits a channel")
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    return Image.fromarray((np.array(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def to_tensor(image: Image.Image, channels: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,14 @@ class LabelledSet:
     read: Callable[[], Iterator[tuple[Image.Image, int]]]
 
 
-def open_labelled(spec: str, num_classes: int) -> LabelledSet:
+def open_labelled(spec: str, num_classes: int, class_names: Sequence[str] = ()) -> LabelledSet:
     """Open an evaluation set.
 
     Args:
         spec: ``digits``, ``torchvision:NAME:ROOT``, or the path of an ImageFolder or a WebDataset tar. ``digits:train``
             is the part of the digits that the shipped teachers were trained on, for ``--real``.
-        num_classes: number of classes of the teacher.
+        num_classes: number of classes of the teacher. Labels that are read lie below it.
+        class_names: those of the teacher, which the folders of an ImageFolder may bear.
 
     Raises:
         ConfigError: the set does not exist or cannot be read, or it has another number of classes.
@@ -50,12 +51,12 @@ def open_labelled(spec: str, num_classes: int) -> LabelledSet:
     if spec in ("digits", "digits:train"):
         found, classes = _digits(spec), 10
     elif spec.startswith("torchvision:"):
-        found, classes = _torchvision(spec)
+        found, classes = _torchvision(spec, num_classes)
     elif Path(spec).is_dir():
-        files, classes = find_images(Path(spec))
+        files, classes = find_images(Path(spec), class_names)
         found = LabelledSet(name=spec, count=len(files), read=lambda: read_images(files))
     elif Path(spec).is_file():
-        return LabelledSet(name=spec, count=None, read=lambda: read_tar(Path(spec)))
+        return LabelledSet(name=spec, count=None, read=lambda: read_tar(Path(spec), num_classes))
     else:
         raise ConfigError(
             f"{spec}: no such folder or tar of images; the other choices are digits and torchvision:CIFAR10:ROOT"
@@ -128,7 +129,7 @@ def load_digits(*, test: bool) -> tuple[Tensor, Tensor]:
     return pixels.round().to(torch.uint8), torch.from_numpy(data.target[part])
 
 
-def _torchvision(spec: str) -> tuple[LabelledSet, int | None]:
+def _torchvision(spec: str, num_classes: int) -> tuple[LabelledSet, int | None]:
     import torchvision
 
     _, name, root = [*spec.split(":", 2), "", ""][:3]
@@ -145,11 +146,11 @@ def _torchvision(spec: str) -> tuple[LabelledSet, int | None]:
     else:
         raise ConfigError(f"{spec}: torchvision's {name} has no test or val part; use another data set")
     classes = getattr(dataset, "classes", None)
-    found = LabelledSet(name=spec, count=len(dataset), read=lambda: _items(spec, dataset))
+    found = LabelledSet(name=spec, count=len(dataset), read=lambda: _items(spec, dataset, num_classes))
     return found, len(classes) if classes else None
 
 
-def _items(spec: str, dataset: Any) -> Iterator[tuple[Image.Image, int]]:
+def _items(spec: str, dataset: Any, num_classes: int) -> Iterator[tuple[Image.Image, int]]:
     for index in range(len(dataset)):
         try:
             image, label = dataset[index]
@@ -158,4 +159,6 @@ def _items(spec: str, dataset: Any) -> Iterator[tuple[Image.Image, int]]:
             raise ConfigError(f"{spec}: item {index} is no image with a class number: {one_line(error)}") from error
         if not isinstance(image, Image.Image):
             raise ConfigError(f"{spec}: item {index} is no image, but {type(image).__name__}; use another data set")
+        if not 0 <= known < num_classes:
+            raise ConfigError(f"{spec}: item {index} has label {known}, and the teacher has {num_classes} classes")
         yield image, known

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from .checkpoints import ModelRecord
-
-State = Mapping[str, Tensor]
+from .state_dicts import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Networks by name: a name is a torchvision model (``resnet50``), ``timm/NAME``, one of :data:`~.networks.NETWORKS`, a
-folder that :func:`~.checkpoints.save_model` wrote, or ``path/to/file.py:factory`` for a user's own network.
+folder that :func:`~.checkpoints.save_model` wrote, or ``path/to/file.py:factory`` for a user's own network, which the
+user (not data) may also call ``package.module:factory``.
 
 A name may come from the user, or from data: a manifest or a saved model. Data may name what is registered, and a Python
 file only if the user has named it before (:mod:`.named_files`).
@@ -19,7 +20,7 @@ from .architecture import Architecture, State
 from .channels import apply_channel_config
 from .checkpoints import MODEL_JSON, MODEL_WEIGHTS, ModelRecord, check_weights_file, read_model_record
 from .libraries import own_architecture, timm_architecture, torchvision_architecture
-from .named_files import read_source, source_from_data, split_name
+from .named_files import read_source, source_from_data, split_name, split_users_name
 from .networks import NETWORKS
 from .state_dicts import read_weights, weight_shapes
 from .user_files import user_architecture
@@ -51,7 +52,10 @@ def _network(name: str, named_by: str | None, code: Sequence[Path]) -> Architect
         return own_architecture(name)
     if name.startswith("timm/"):
         return timm_architecture(name)
-    if (found := split_name(name)) is None:
+    found = split_name(name) if named_by is not None else split_users_name(name)
+    if found is None and name.endswith(".py"):
+        raise ConfigError(f"{name} names no function: write {name}:FUNCTION, with the one that makes the network")
+    if found is None:
         return torchvision_architecture(name)
     path, factory = found
     if named_by is not None:

@@ -16,10 +16,11 @@ from ..core.errors import ConfigError
 from .architectures import Architecture, find_architecture
 from .comparison import check_same, check_saved
 from .identity import IN_MEMORY, MANIFEST_OF_SHARDS, ClassifierRecord, Probes
+from .loading import load_weights, weights_file
 from .networks import IMAGENET_MEAN, IMAGENET_STD
 from .preprocessing import Preprocessing
 from .probes import count_outputs, probe_logits
-from .state_dicts import fit_weights, is_weights_file, read_weights, weights_sha256
+from .state_dicts import weights_sha256
 
 
 class Classifier:
@@ -142,11 +143,8 @@ def load_model(
     )
     # A fixed seed makes `--weights none` the same teacher in every stage; other weights replace what it drew.
     built = _build(architecture, num_classes, preprocessing.channels, seed=0)
-    file = Path(weights) if weights is not None and is_weights_file(weights) else None
-    if weights != "none":
-        state = read_weights(file) if file else architecture.pretrained(weights)
-        if state is not None:
-            fit_weights(built, state, name=name)
+    load_weights(built, architecture, weights, name=name)
+    file = weights_file(weights)
     loaded = Classifier(
         built.to(device),
         mean=preprocessing.mean,

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .classifier import Classifier
+from .loading import NO_WEIGHTS, batchnorm_layers
 
 LARGEST_LOGIT = torch.finfo(torch.float16).max  # logits are stored as float16
 PROBABILITIES_WITHIN = 1e-3  # of a sum of 1: the logits are kept with six digits
@@ -41,11 +42,14 @@ def examine(classifier: Classifier) -> Health:
     """
     errors = [*_damaged_tensors(classifier.network), *_impossible_statistics(classifier.network)]
     warnings: list[str] = []
-    unseen, layers = _unseen_layers(classifier.network)
-    if unseen and classifier.weights != "none":
-        seen = f"{len(unseen)} of {layers} BatchNorm layers, {unseen[0]} first, have seen no batch: they still hold the"
-        seen += " mean 0 and the variance 1 of a new layer"
-        if len(unseen) < layers or classifier.name is None:
+    layers = batchnorm_layers(classifier.network)
+    unseen = [name for name, is_new in layers.items() if is_new]
+    if unseen and classifier.weights != NO_WEIGHTS:
+        seen = (
+            f"{len(unseen)} of {len(layers)} BatchNorm layers, {unseen[0]} first, have seen no batch: they still hold"
+        )
+        seen += " the mean 0 and the variance 1 of a new layer"
+        if len(unseen) < len(layers) or classifier.name is None:
             warnings.append(seen)
         else:
             errors.append(f"{seen}; give trained --weights, or --weights none if random ones are meant")
@@ -80,21 +84,6 @@ def _impossible_statistics(network: nn.Module) -> Iterator[str]:
                     " all images; check the weights, and the training that made them"
                 )
                 return
-
-
-def _unseen_layers(network: nn.Module) -> tuple[list[str], int]:
-    """Names of the BatchNorm layers with the statistics of a new layer, and how many keep statistics at all."""
-    layers = {
-        name: layer
-        for name, layer in network.named_modules()
-        if isinstance(layer, _BatchNorm) and layer.running_mean is not None and layer.running_var is not None
-    }
-    new = [
-        _title(name, layer)
-        for name, layer in layers.items()
-        if bool((layer.running_mean == 0).all()) and bool((layer.running_var == 1).all())
-    ]
-    return new, len(layers)
 
 
 def _title(name: str, layer: nn.Module) -> str:

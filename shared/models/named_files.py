@@ -18,8 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, named
 from ..core.files import read_limited
+from ..core.imports import find_installed
 from ..core.user_state import state_folder
 
 LARGEST = 16 * 2**20  # bytes of a Python file
@@ -67,13 +68,39 @@ def split_name(name: str) -> tuple[Path, str] | None:
     return (Path(path), factory) if colon and path.endswith(".py") else None
 
 
+def split_users_name(name: str) -> tuple[Path, str] | None:
+    """The same for a name that the user gives, who may also write ``package.module:factory``.
+
+    That is the file from which Python would import the module, or else ``package/module.py`` in the working folder. It
+    imports the packages that the module is in. Data may not name modules: they would be imported before they are known.
+
+    Raises:
+        ConfigError: there is no such module.
+    """
+    module, colon, factory = name.rpartition(":")
+    if (found := split_name(name)) or not colon or not all(part.isidentifier() for part in module.split(".")):
+        return found
+    try:
+        spec = find_installed(module)
+    except ModuleNotFoundError:
+        spec = None
+    except Exception as error:  # the user's own code
+        raise ConfigError(f"{module} cannot be imported: {named(error)}") from error
+    here = Path(*module.split("."))
+    files = [Path(spec.origin)] if spec is not None and spec.has_location and spec.origin else []
+    files += [here.with_suffix(".py"), here / "__init__.py"]
+    if (file := next((file for file in files if file.suffix == ".py" and _is_file(file)), None)) is None:
+        raise ConfigError(f"Python finds no module {module}, and there is no file {here}.py: name FILE.py:factory")
+    return file, factory
+
+
 def name_files(code: Iterable[Path], *names: str | None) -> None:
-    """Take note that the user has named these files, and those of the names that are ``FILE.py:factory``.
+    """Take note that the user has named these files, and those of the names that are functions of files.
 
     Raises:
         ConfigError: there is no such file.
     """
-    for path in [*code, *(found[0] for name in names if name and (found := split_name(name)))]:
+    for path in [*code, *(found[0] for name in names if name and (found := split_users_name(name)))]:
         read_source(path).remember()
 
 

@@ -1,13 +1,11 @@
-"""State dicts: reading the weights file of any user, fitting it into a network, and the identity of weights."""
+"""State dicts: those of saved models, fitting one into a network, and the identity of weights."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -16,40 +14,21 @@ from torch import Tensor, nn
 
 from ..core.errors import ConfigError, one_line
 
-_WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-
-
-def is_weights_file(text: str) -> bool:
-    """Whether a ``--weights`` value means a file, rather than an entry's name."""
-    return text.endswith(_WEIGHT_SUFFIXES) or os.path.isfile(text)
+State = Mapping[str, Tensor]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from a safetensors file or a torch file (with ``weights_only=True``).
-
-    Wrappers that training scripts add (``state_dict``, ``model``, a ``module.`` prefix) are removed.
+    """The tensors of a safetensors file of ours, by the network's keys. Users' files: :mod:`.weights_files`.
 
     Raises:
-        ConfigError: the file is missing or holds no state dict.
+        ConfigError: it is missing or is none.
     """
-    if not os.path.isfile(path):  # a pipe would be waited for without end
+    if not os.path.isfile(path):
         raise ConfigError(f"there is no weights file {path}")
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        _check_archive(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's unpickler may raise anything for a file that is something else
+        return safetensors.torch.load_file(path)
+    except Exception as error:  # safetensors' own kind of error, or that of the file system
         raise ConfigError(f"{path} cannot be read as weights: {one_line(error)}") from error
-    for wrapper in ("state_dict", "model_state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(inner := dict.get(loaded, wrapper), dict):
-            loaded = inner
-            break
-    # The methods of dict and Tensor themselves: an object in the file may have attributes of the same names.
-    items: list[Any] = list(dict.items(loaded)) if isinstance(loaded, dict) else []
-    if not isinstance(loaded, dict) or not all(type(key) is str and _is_plain(value) for key, value in items):
-        raise ConfigError(f"{path} holds no state dict; save it with torch.save(model.state_dict(), path)")
-    return {key.removeprefix("module."): Tensor.detach(value) for key, value in items}
 
 
 def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -67,44 +46,36 @@ def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise ConfigError(f"{path} cannot be read as weights: {one_line(error)}") from error
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse what torch.save does not write: a small file that claims to hold far more than its size.
-
-    Raises:
-        ValueError: the file is such an archive.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise ValueError("its parts are compressed")
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise ValueError("its parts are larger than the file")
+def tensors_of(state: State) -> list[tuple[str, ...]]:
+    """The keys of each tensor of a network's own state dict: several where it is tied, as for a layer that is used
+    twice. BatchNorm's batch counters are left out: old files lack them."""
+    found: dict[object, list[str]] = {}
+    for key, value in state.items():
+        if not key.endswith("num_batches_tracked"):
+            memory = (value.data_ptr(), value.shape, value.stride()) if value.numel() else key
+            found.setdefault(memory, []).append(key)
+    return [tuple(keys) for keys in found.values()]
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a value is a dense tensor with its numbers in memory."""
-    plain = type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided and value.device.type == "cpu"
-    return plain and not value.is_quantized and not value.is_nested
-
-
-def fit_weights(network: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
-    """Load a state dict into a network, in place; only BatchNorm's batch counters may be missing.
+def fit_weights(network: nn.Module, state: State, *, name: str) -> None:
+    """Load a state dict into a network, in place. Only BatchNorm's batch counters may be missing, and all but one of
+    the names of a tied tensor: safetensors keeps one.
 
     Raises:
         ConfigError: a key, a shape or the kind of numbers does not fit; the first misfit is named.
     """
     own = network.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    missing = [keys[0] for keys in tensors_of(own) if not any(key in state for key in keys)]
     unknown = [key for key in state if key not in own]
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
     if missing or unknown or shapes:
         if shapes:
             key = shapes[0]
             misfit = f"{key} is {tuple(state[key].shape)} in the weights and {tuple(own[key].shape)} in the network"
+        elif missing:
+            misfit = f"the weights lack {missing[0]}" + (f", and have {unknown[0]!r:.200}" if unknown else "")
         else:
-            misfit = f"the weights lack {missing[0]}" if missing else f"the network lacks {unknown[0]!r:.200}"
+            misfit = f"the network lacks {unknown[0]!r:.200}"
         raise ConfigError(
             f"the weights do not fit {name}: {misfit} ({len(missing)} keys missing, {len(unknown)} unknown,"
             f" {len(shapes)} of another shape); check --teacher, --weights and --num-classes"

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..core.device import pick_device
 from ..core.errors import ConfigError
-from ..data.accuracy import check_labels
 from ..data.labelled import LabelledSet, labelled_batches, open_labelled
 from ..models.classifier import Classifier, load_model, reload_model
 from ..models.named_files import name_files
@@ -67,7 +66,7 @@ def score_folder(
             raise ConfigError(f"--verifier takes {channels} channels and the teacher {record.channels}")
     elif verifier_weights is not None:
         raise ConfigError("--verifier-weights needs --verifier, the network to which they belong")
-    images = open_labelled(real, record.num_classes) if real else None
+    images = open_labelled(real, record.num_classes, record.class_names) if real else None
     if images is not None:
         require_torchmetrics()
     earlier = read_score(shards)
@@ -90,7 +89,9 @@ def score(
     synthetic, features_ND = measure(_stored_images(shards, teacher), teacher, verifier)
     real_measures = frechet = None
     if real is not None:
-        real_measures, real_features_MD = measure(_labelled_images(real, teacher), teacher, verifier)
+        real_measures, real_features_MD = measure(
+            labelled_batches(real, teacher.preprocessing, BATCH), teacher, verifier
+        )
         frechet = frechet_distance(features_ND, real_features_MD)
     result = Score(
         identity=shards.identity,
@@ -109,9 +110,3 @@ def _stored_images(shards: ShardFolder, teacher: Classifier) -> Iterator[tuple[T
     device = next(teacher.network.parameters()).device
     for batch in make_loader(shards, "auto", batch_size=BATCH, shuffle=False, seed=0, device=device, in_memory=False):
         yield batch.images, batch.targets
-
-
-def _labelled_images(real: LabelledSet, teacher: Classifier) -> Iterator[tuple[Tensor, Tensor]]:
-    for pixels_NCHW, labels_N in labelled_batches(real, teacher.preprocessing, BATCH):
-        check_labels(real, labels_N, teacher.num_classes)
-        yield pixels_NCHW, labels_N

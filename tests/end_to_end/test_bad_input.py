@@ -58,12 +58,21 @@ def test_weights_of_another_network(fails: Fails, tmp_path: Path, out: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
-@pytest.mark.parametrize("data", [b"", b"hello, these are no weights", b"\x80\x02weights", b"\x10" * 100])
-def test_file_that_holds_no_weights(fails: Fails, tmp_path: Path, out: Path, name: str, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "is empty"),
+        (b"hello, these are no weights", "cannot be read as weights"),
+        (b"\x80\x02weights", "Python pickle"),
+        (b"\x10" * 100, "cannot be read as weights"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    ],
+)
+def test_file_that_holds_no_weights(fails: Fails, tmp_path: Path, out: Path, name: str, data: bytes, says: str) -> None:
     weights = tmp_path / name
     weights.write_bytes(data)
     command = ["di-invert", "--teacher", "digits_cnn", "--weights", weights, *TINY, "--out", out]
-    fails(*command, code=2, says=[str(weights), "cannot be read as weights"])
+    fails(*command, code=2, says=[str(weights), says])
     assert not out.exists()
 
 

@@ -160,3 +160,36 @@ def test_yaml_files_that_are_no_mapping(tmp_path: Path) -> None:
             load_yaml(path)
     with pytest.raises(ConfigError, match="cannot read"):
         load_yaml(tmp_path / "none.yaml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switches(Settings):
+    compile: str = setting("auto", help="a choice", choices=("auto", "on", "off"))
+    shift: str = setting("auto", help="a choice", choices=("auto", "none"))
+    flip: bool = setting(True, help="a switch")
+    name: str | None = setting(None, help="a name")
+    names: tuple[str, ...] = setting((), help="names")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("compile: off", Switches(compile="off")),
+        ("compile: on", Switches(compile="on")),
+        ("compile: Off", Switches(compile="off")),
+        ("compile: no", Switches(compile="off")),
+        ("compile: false", Switches(compile="off")),
+        ("compile: True", Switches(compile="on")),
+        ("compile: 'auto'", Switches()),
+        ("shift: none", Switches(shift="none")),
+        ("flip: off", Switches(flip=False)),
+        ("flip: No", Switches(flip=False)),
+        ("flip: on", Switches()),
+        ("name: no", Switches(name="no")),
+        ("name: null", Switches()),
+        ("names: [on, off, no, none]", Switches(names=("on", "off", "no", "none"))),
+    ],
+)
+def test_words_that_some_readers_of_yaml_take_for_truth_values(tmp_path: Path, text: str, expected: Switches) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    assert from_mapping(Switches, load_yaml(tmp_path / "x.yaml")) == expected

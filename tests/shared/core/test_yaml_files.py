@@ -38,6 +38,12 @@ def test_a_date_is_a_text(read) -> None:
     assert read("day: 2001-99-99") == {"day": "2001-99-99"}
 
 
+def test_on_and_off_are_texts(read) -> None:
+    assert read("[on, off, yes, no, Off, ON, y, n]") == ["on", "off", "yes", "no", "Off", "ON", "y", "n"]
+    assert read("[true, False, TRUE]") == [True, False, True]
+    assert read("no: x") == {"no": "x"}
+
+
 def laughs(levels: int) -> str:
     """Anchors that each name the one before them nine times."""
     chain = ", ".join(f"&a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels))
@@ -55,7 +61,7 @@ def laughs(levels: int) -> str:
         ("b: {a: 1, c: 3, a: 2}", "a second time"),
         ("7: x", "a key that is no text"),
         ("? [1, 2]\n: 3", "a key that is no text"),
-        ("yes: x", "a key that is no text"),
+        ("true: x", "a key that is no text"),
         ("a: !!python/object/apply:os.system ['true']", "tag"),
         ("a: !!python/name:os.system", "tag"),
         ("a: !!binary aGVsbG8=", "tag"),

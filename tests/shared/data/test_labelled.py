@@ -94,7 +94,7 @@ def test_sets_that_do_not_fit_are_refused(spec: str, message: str) -> None:
 
 def test_a_label_without_a_class_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", [0, 12])
-    with pytest.raises(ConfigError, match="label 12, but the network has 3 classes"):
+    with pytest.raises(ConfigError, match="sample 000001 has label 12, and the teacher has 3 classes"):
         top1(BrightestChannel(), open_labelled(str(tmp_path / "a.tar"), 3), PREPROCESSING)
 
 

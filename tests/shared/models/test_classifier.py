@@ -27,8 +27,10 @@ from torch import nn
 
 def net(num_classes=4):
     torch.manual_seed(5)
-    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                         nn.Linear(6, num_classes))
+    trained = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                            nn.Linear(6, num_classes))
+    trained[1].running_mean += 0.1
+    return trained
 
 net.pretrained_cfg = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "input_size": (3, 20, 20)}
 
@@ -173,6 +175,7 @@ def test_a_manifest_brings_back_its_teacher_and_no_other() -> None:
         ("resnet18", {"weights": "none", "mean": (0.5,), "std": (0.5,)}, "colour images"),
         ("vit_b_16", {"weights": "none", "image_size": 100}, "does not take 100x100"),
         ("no/file.py:net", {}, "no file"),
+        ("no/file.py", {}, "no/file.py:FUNCTION"),
         ("fasterrcnn_resnet50_fpn", {}, "no teacher"),
     ],
 )

@@ -66,7 +66,7 @@ def unseen(module: nn.Sequential) -> None:
         (nan, ["3.weight", "NaN"]),
         (dead, ["layer 4", "0 in every channel"]),
         (negative, ["layer 1", "negative"]),
-        (unseen, ["2 of 2 BatchNorm layers", "layer 1", "--weights none"]),
+        (unseen, ["2 of 2 BatchNorm layers, 1 first", "--weights none"]),
     ],
 )
 def test_faults_of_tensors_are_errors_that_name_the_layer(
@@ -98,7 +98,7 @@ def test_some_layers_that_have_seen_no_batch_are_a_warning() -> None:
     module[4].reset_running_stats()  # type: ignore[union-attr,operator]
     health = examine(classifier(module))
     assert health.errors == ()
-    assert "1 of 2 BatchNorm layers, layer 4 first" in health.warnings[0]
+    assert "1 of 2 BatchNorm layers, 4 first" in health.warnings[0]
 
 
 def test_one_class_is_an_error() -> None:

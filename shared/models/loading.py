@@ -1,0 +1,57 @@
+"""The weights that a network gets: from a file, from a library's entry, those that it brings itself, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ..core.errors import ConfigError
+from .architecture import Architecture
+from .matching import match_weights
+from .state_dicts import fit_weights
+from .weights_files import is_weights_file, read_checkpoint
+
+NO_WEIGHTS = "none"
+
+
+def weights_file(weights: str | None) -> Path | None:
+    """The file that a ``--weights`` value means; None if it means something else."""
+    return Path(weights) if weights not in (None, NO_WEIGHTS) and is_weights_file(weights) else None
+
+
+def load_weights(network: nn.Module, architecture: Architecture, weights: str | None, *, name: str) -> None:
+    """Put weights into a network that the architecture has built, in place.
+
+    Args:
+        weights: a file, the name of an entry, ``none``, or None for the best that there are.
+        name: the network's, for messages.
+
+    Raises:
+        ConfigError: there are no such weights, they do not fit, or a user's own network comes untrained.
+    """
+    if weights == NO_WEIGHTS:
+        return
+    if file := weights_file(weights):
+        state = match_weights(read_checkpoint(file), network, path=file, name=name)
+    else:
+        state = architecture.pretrained(weights)
+    if state is not None:
+        fit_weights(network, state, name=name)
+    elif (layers := batchnorm_layers(network)) and all(layers.values()):
+        raise ConfigError(
+            f"{name} is not trained: its BatchNorm layers have seen no batch; give it weights by --weights FILE, or"
+            " --weights none if it is meant to be random"
+        )
+
+
+def batchnorm_layers(network: nn.Module) -> dict[str, bool]:
+    """Name of each layer with running statistics -> whether they are those of a new layer, which has seen no batch."""
+    buffers = dict(network.named_buffers())
+    found: dict[str, bool] = {}
+    for key, mean in buffers.items():
+        name, _, last = f".{key}".rpartition(".")
+        variance = buffers.get(key.replace("running_mean", "running_var"))
+        if last == "running_mean" and variance is not None:
+            found[name[1:] or type(network).__name__] = not bool(mean.any()) and bool((variance == 1).all())
+    return found
