@@ -23,8 +23,8 @@ GREY = 1 / 0.4  # ratio of grey to colour in the starting noise, in standard dev
 class Parametrization(Protocol):
     """A batch of square images, and the parameters that describe them.
 
-    The engine uses these methods and nothing else. A generator network or a bounded range of pixels is one more class,
-    with its name in :data:`PARAMETRIZATIONS` and in the choices of the recipe's ``parametrization``.
+    The engine uses these methods and nothing else. A generator network is one more class, with its name in
+    :data:`PARAMETRIZATIONS` and in the choices of the recipe's ``parametrization``.
     """
 
     @classmethod
@@ -131,8 +131,8 @@ class _Within(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (beyond,) = ctx.saved_tensors  # above 0 where a value is too high: descent brings it back if its gradient is too
-        return torch.where(beyond * gradient < 0, 0, gradient), None, None
+        (beyond,) = ctx.saved_tensors  # above 0 where a value is too high, below where it is too low
+        return torch.where(beyond * gradient < 0, 0, gradient), None, None  # descent goes against the gradient
 
 
 PARAMETRIZATIONS: dict[str, type[Parametrization]] = {"pixels": Pixels, "spectrum": Spectrum}

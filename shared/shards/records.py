@@ -38,7 +38,7 @@ class CommitRecord:
         worker: host and process that made it.
         losses: final value of each loss term, mean over the shard's batches.
         agreement: share of images that the teacher assigns to their target.
-        clipped: share of pixel values, 0 to 1, that storing moved by more than half a level, because they were no pixels.
+        clipped: share of pixel values, 0 to 1, that storing clipped by more than half a level.
     """
 
     number: int

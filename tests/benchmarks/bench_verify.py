@@ -47,7 +47,14 @@ def make_folder(path: Path, *, shards: int, images: int) -> None:
     samples = [
         Sample(image=encode_image(x, "png"), logits=logits, target=i % CLASSES) for i, x in enumerate(pixels_NCHW)
     ]
-    making = {"seed": 0, "seconds": 1.0, "worker": "bench:1", "losses": {"class": 0.1}, "agreement": 1.0, "clipped": 0.0}
+    making = {
+        "seed": 0,
+        "seconds": 1.0,
+        "worker": "bench:1",
+        "losses": {"class": 0.1},
+        "agreement": 1.0,
+        "clipped": 0.0,
+    }
     for plan in manifest.shards():
         write_shard(path, plan, samples, commit=lambda **files: CommitRecord(**files, **making))
     write_info(path, manifest)
