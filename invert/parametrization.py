@@ -23,8 +23,8 @@ GREY = 1 / 0.4  # ratio of grey to colour in the starting noise, in standard dev
 class Parametrization(Protocol):
     """A batch of square images, and the parameters that describe them.
 
-    The engine uses these methods and nothing else. A generator network or a bounded range of pixels is one more class,
-    with its name in :data:`PARAMETRIZATIONS` and in the choices of the recipe's ``parametrization``.
+    The engine uses these methods and nothing else. A generator network is one more class, with its name in
+    :data:`PARAMETRIZATIONS` and in the choices of the recipe's ``parametrization``.
     """
 
     @classmethod
@@ -125,16 +125,16 @@ def within(x_NCHW: Tensor, low: Tensor, high: Tensor) -> Tensor:
 class _Within(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_NCHW: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        clamped = torch.minimum(torch.maximum(x_NCHW, low), high)
-        ctx.save_for_backward(x_NCHW - clamped)
+        clamped = x_NCHW.clamp(low, high)
+        ctx.save_for_backward(x_NCHW, clamped)
         return clamped
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (beyond,) = (
-            ctx.saved_tensors
-        )  # above 0 where a value is too high: descent brings it back if its gradient is too
-        return torch.where(beyond * gradient < 0, 0, gradient), None, None
+        x_NCHW, clamped = ctx.saved_tensors
+        # Descent goes against the gradient, so it leads back where gradient and excess have one sign.
+        leads_back = (x_NCHW - clamped).mul_(gradient).ge_(0)  # in place: each copy costs as much as the arithmetic
+        return leads_back.mul_(gradient), None, None
 
 
 PARAMETRIZATIONS: dict[str, type[Parametrization]] = {"pixels": Pixels, "spectrum": Spectrum}

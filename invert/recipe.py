@@ -93,7 +93,11 @@ class Recipe(Settings):
         group=_IMAGES,
     )
     flip: bool = setting(False, help="flip each image at random before each step", group=_IMAGES)
-    clip: bool = setting(False, help="clip to valid pixels after each step", group=_IMAGES)
+    clip: bool = setting(
+        False,
+        help="keep the images within the range of pixels in each step; otherwise storing clips what lies outside",
+        group=_IMAGES,
+    )
 
     def check(self) -> None:
         _require(self.steps, "--steps needs a number")

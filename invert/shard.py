@@ -32,7 +32,7 @@ class ShardImages:
     Attributes:
         pixels_NCHW: uint8.
         losses: final value of each loss term, mean over the shard's batches.
-        clipped: share of pixel values, 0 to 1, that rounding moved by more than half a level: out of the range of pixels.
+        clipped: share of pixel values, 0 to 1, that rounding moved by more than half a level.
         seed: of the first batch.
         seconds: that the optimisation took.
     """

@@ -58,7 +58,7 @@ class Preprocessing:
         return self._levels(x_NCHW).round().clamp(0, 255).to(torch.uint8)
 
     def share_clipped(self, x_NCHW: Tensor) -> float:
-        """Share of values, 0 to 1, that :meth:`to_pixels` moves by more than half a level, as no pixel is so far out."""
+        """Share of values, 0 to 1, that :meth:`to_pixels` moves by more than half a level."""
         levels = self._levels(x_NCHW)
         return float(((levels < -0.5) | (levels > 255.5)).float().mean())
 

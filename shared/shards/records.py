@@ -39,7 +39,7 @@ class CommitRecord:
         losses: final value of each loss term, mean over the shard's batches.
         agreement: share of images that the teacher assigns to their target.
         class_loss: cross-entropy of the stored logits to the targets, in nats, mean over the images.
-        clipped: share of pixel values, 0 to 1, that storing moved by more than half a level, because they were no pixels.
+        clipped: share of pixel values, 0 to 1, that storing clipped by more than half a level.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""The stage from Python: a teacher in memory, dry runs without side effects, and jobs that were started again."""
+"""The stage from Python: the range of pixels, a teacher in memory, dry runs, and jobs that were started again."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from dreamdistill.invert.config import InvertConfig
-from dreamdistill.invert.engine import Engine
+from dreamdistill.invert.engine import Engine, batch_seed
 from dreamdistill.invert.estimate import PROBE_STEPS
+from dreamdistill.invert.parametrization import PARAMETRIZATIONS
+from dreamdistill.invert.recipe import RECIPES
 from dreamdistill.invert.stage import dry_run, run
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.classifier import Classifier, load_model
+from dreamdistill.shared.shards.folder import ShardFolder
 
 
 def config(out: Path, **changes: Any) -> InvertConfig:
@@ -32,6 +35,33 @@ def in_memory() -> Classifier:
 
 def tars(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.tar")}
+
+
+# The range of pixels
+
+
+@pytest.mark.parametrize("parametrization", PARAMETRIZATIONS)
+def test_clipped_images_are_stored_as_they_were_optimised(parametrization: str, tmp_path: Path) -> None:
+    """Digits are dark, as Fashion-MNIST's images are: without ``clip``, many pixels would be below black."""
+    changes = {"recipe": "natural", "images": 30, "shard_size": 20, "workers": 1}
+    recipe = {"steps": (20,), "parametrization": parametrization, "batch_size": 10}
+    within = run(config(tmp_path / "within", **changes, changes=recipe))
+    beyond = run(config(tmp_path / "beyond", **changes, changes={**recipe, "clip": False}))
+    assert within.clipped == 0
+    assert beyond.clipped is not None
+    assert beyond.clipped > 0.1
+    assert ShardFolder.open(tmp_path / "beyond").clipped == beyond.clipped
+
+
+def test_clipped_is_the_share_of_values_of_the_images_that_are_kept(tmp_path: Path) -> None:
+    """The last batch of a shard has more images than are stored."""
+    made = run(config(tmp_path / "out", recipe="noise", changes={"batch_size": 4}, images=7, shard_size=7, workers=1))
+    teacher = load_model("digits_cnn")
+    engine = Engine(teacher, RECIPES["noise"])
+    seeds = [batch_seed(seed=0, round=0, shard=0, batch=batch, attempt=0) for batch in range(2)]
+    x_NCHW = torch.cat([engine.synthesize(torch.zeros(4, dtype=torch.long), seed=seed).x for seed in seeds])
+    assert made.clipped == pytest.approx(teacher.preprocessing.share_clipped(x_NCHW[:7]))
+    assert made.clipped != pytest.approx(teacher.preprocessing.share_clipped(x_NCHW))
 
 
 # A teacher in memory
