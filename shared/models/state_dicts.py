@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,17 @@ def _is_plain(value: Any) -> bool:
     return plain and not value.is_quantized and not value.is_nested
 
 
-def fit_weights(network: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
+def fit_weights(network: nn.Module, state: Mapping[str, Tensor], *, name: str, auxiliary: tuple[str, ...] = ()) -> None:
     """Load a state dict into a network, in place; only BatchNorm's batch counters may be missing.
+
+    Args:
+        auxiliary: how the keys of weights begin that the network has no use for.
 
     Raises:
         ConfigError: a key, a shape or the kind of numbers does not fit; the first misfit is named.
     """
     own = network.state_dict()
+    state = {key: value for key, value in state.items() if not key.startswith(auxiliary)} if auxiliary else state
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unknown = [key for key in state if key not in own]
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
@@ -114,7 +119,11 @@ def fit_weights(network: nn.Module, state: Mapping[str, Tensor], *, name: str) -
             raise ConfigError(
                 f"the weights do not fit {name}: {key} is {given} there, and {value.dtype} in the network"
             )
-    network.load_state_dict(state, strict=False)
+    # Which version of its layers' code a state is of stands beside its tensors, and most files lose it. Where shapes
+    # fit, it is the network's own.
+    versioned = OrderedDict(state)
+    versioned._metadata = own._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(versioned, strict=False)
 
 
 def _converts(given: torch.dtype, own: torch.dtype) -> bool:
