@@ -55,7 +55,15 @@ def check_student(network: nn.Module, *, num_classes: int, preprocessing: Prepro
     outputs = count_outputs(network.eval(), preprocessing, name)
     if outputs != num_classes:
         raise ConfigError(f"student {name} has {outputs} classes and the teacher {num_classes}")
-    # A training that cannot be saved would be lost.
-    probe_logits(network, preprocessing, title=f"student {name}")
-    safetensors_of(network, title=f"student {name}")
-    check_training_mode(network, preprocessing, title=f"student {name}")
+    check_trainable(network, preprocessing, title=f"student {name}")
+
+
+def check_trainable(network: nn.Module, preprocessing: Preprocessing, *, title: str) -> None:
+    """Refuse a network that cannot be trained as a classifier, or not be saved then: the training would be lost.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    probe_logits(network, preprocessing, title=title)
+    safetensors_of(network, title=title)
+    check_training_mode(network, preprocessing, title=title)
