@@ -130,6 +130,8 @@ def _groups(network: nn.Module, found: Trace) -> list[ChannelGroup]:
             )
             for (layer, side), (indices, channels) in members.items()
         ]
+        if sizes[name] == 1:
+            continue  # a channel that is alone has to stay
         writers = [m for m in own if m.side == "out" and is_writer(modules[m.layer])]
         readers = [m for m in own if m.side == "in"]
         is_stream = len(writers) > 1 or len(readers) > 1

@@ -15,7 +15,8 @@ from .budget import CostTable
 from .groups import REFUSAL, ChannelGroup, find_groups
 from .surgery import works_without
 
-MIN_SHARE = 0.1  # of its first channels that every group keeps: a layer of one or two channels stops learning
+MIN_SHARE = 0.1  # of its first channels that every group keeps: a layer of one channel or two stops learning
+FEWEST = 2  # that every group keeps: with one place left in each of its groups, a convolution would be a depthwise one
 NAMED = 3  # groups that a sentence names
 
 
@@ -99,7 +100,7 @@ def plan_pruning(
 def floor(group: ChannelGroup, ratio: float) -> int:
     """The channels that a group of the whole network keeps at least."""
     share = max(MIN_SHARE, (1 - ratio) / 2) if group.is_stream else MIN_SHARE
-    return max(1, math.ceil(share * group.num_channels))
+    return min(group.num_channels, max(FEWEST, math.ceil(share * group.num_channels)))
 
 
 def _separate(
@@ -109,7 +110,7 @@ def _separate(
     awake = _awake(network)
 
     def works(tried: Sequence[ChannelGroup]) -> bool:
-        part = {group.name: range(0, group.num_channels, 3) for group in tried if group.num_channels > 1}
+        part = {group.name: range(0, group.num_channels, 3) for group in tried}
         return works_without(awake, tried, part, example_NCHW)
 
     def search(tried: Sequence[ChannelGroup]) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
@@ -121,7 +122,7 @@ def _separate(
         first, second = search(tried[:middle]), search(tried[middle:])
         return first[0] + second[0], first[1] + second[1]
 
-    good, bad = search([group for group in groups if group.num_channels > 1])
+    good, bad = search(groups)
     if bad and not works(good):
         raise ConfigError(REFUSAL.format(reason="its layers exchange channels in a way that cannot be traced"))
     return good, bad

@@ -1,7 +1,7 @@
 """Which of 122 real networks go through the three stages: torchvision's and timm's, one or two of a family.
 
-``python tests/benchmarks/networks.py --json`` prints ``{network: {invert, distill, prune, macs, seconds}}``: ``ok`` or why
-not for each stage, the share of the multiply-adds that is left without 30 % of the filters, and seconds. Weights are
+``python tests/benchmarks/networks.py --json`` prints ``{network: {invert, distill, prune, macs, seconds}}``: ``ok`` or
+why not for each stage, the share of the multiply-adds that is left without 30 % of the filters, and seconds. Weights are
 random, with BatchNorms that have seen noise. Each network runs in a process of its own with a time limit. What is
 measured is kept in ``build/networks.json``, and not measured again.
 

@@ -70,6 +70,11 @@ class Remembers(nn.Module):
 def plain():
     return nn.Sequential(*body(3, 16), *tail())
 
+def weight_normed():
+    network = plain()
+    network[0] = nn.utils.parametrizations.weight_norm(network[0])
+    return network
+
 def no_batchnorm():
     return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), *tail())
 '''
@@ -119,6 +124,16 @@ def test_what_cannot_be_trained_or_saved_is_found_before_the_training(
     student = ["--student", f"{networks}:{name}"]
     fails("di-distill", "--shards", shards, *student, *TRAINED, "--out", tmp_path / "d", code=2, says=[words])
     assert not (tmp_path / "d").exists()
+
+
+def test_a_network_that_cannot_be_pruned_is_refused_before_the_work(
+    made: Callable[[str], Path], fails: Callable[..., str], tmp_path: Path
+) -> None:
+    shards = made("weight_normed")
+    for dry_run in ([], ["--dry-run"]):
+        options = ["--shards", shards, *TRAINED, *dry_run, "--out", tmp_path / "p"]
+        fails("di-prune", *options, code=2, says=["cannot be pruned", "di-distill"])
+    assert not (tmp_path / "p").exists()
 
 
 def test_a_network_without_batchnorm_needs_no_option(
