@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from .surgery import works_without
 
 MIN_SHARE = 0.1  # of its first channels that every group keeps: a layer of one channel or two stops learning
 FEWEST = 2  # that every group keeps: with one place left in each of its groups, a convolution would be a depthwise one
+TRIES = 200  # of parts of the groups, each a forward pass or two: the groups of untried parts are left out
 NAMED = 3  # groups that a sentence names
 
 
@@ -108,6 +110,7 @@ def _separate(
 ) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
     """The groups of which a part can be removed, together, and those that break the network."""
     awake = _awake(network)
+    tries = count(1)
 
     def works(tried: Sequence[ChannelGroup]) -> bool:
         part = {group.name: range(0, group.num_channels, 3) for group in tried}
@@ -116,7 +119,7 @@ def _separate(
     def search(tried: Sequence[ChannelGroup]) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
         if not tried or works(tried):
             return list(tried), []
-        if len(tried) == 1:
+        if len(tried) == 1 or next(tries) > TRIES:
             return [], list(tried)
         middle = len(tried) // 2
         first, second = search(tried[:middle]), search(tried[middle:])

@@ -59,7 +59,7 @@ def _narrow(
 ) -> nn.Module | None:
     """A copy without the channels, on the CPU; None if it does not compute what it should."""
     # On the CPU, where no TensorFloat-32 hides a difference.
-    whole = copy.deepcopy(network).cpu() if any(p.is_cuda for p in network.parameters()) else network
+    whole = copy.deepcopy(network).cpu() if any(p.device.type != "cpu" for p in network.parameters()) else network
     narrow, masked = _sharing(whole), _sharing(whole)
     # Outputs first: without some of its inputs, a grouped convolution may look like a depthwise one.
     for (layer, side), indices in sorted(_cuts_of(groups, chosen).items(), key=lambda cut: cut[0][1] == "in"):

@@ -1,8 +1,8 @@
 """Which of 122 real networks go through the three stages: torchvision's and timm's, one or two of a family.
 
 ``python tests/benchmarks/networks.py --json`` prints ``{network: {invert, distill, prune, macs, seconds}}``: ``ok`` or
-why not for each stage, the share of the multiply-adds that is left without 30 % of the filters, and seconds. Weights are
-random, with BatchNorms that have seen noise. Each network runs in a process of its own with a time limit. What is
+why not for each stage, the share of the multiply-adds that is left without 30 % of the filters, and seconds. Weights
+are random, with BatchNorms that have seen noise. Each network runs in a process of its own with a time limit. What is
 measured is kept in ``build/networks.json``, and not measured again.
 
 Inverting makes four images in one step for each resolution, and distilling takes one step, of a student of the same
@@ -13,6 +13,7 @@ is distilling.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import subprocess
 import sys
@@ -20,6 +21,23 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from dreamdistill.distill import stage as distill_stage
+from dreamdistill.distill.config import DistillConfig
+from dreamdistill.invert import stage as invert_stage
+from dreamdistill.invert.config import InvertConfig
+from dreamdistill.prune.budget import FilterCosts
+from dreamdistill.prune.planning import plan_pruning
+from dreamdistill.prune.schedule import prune_network
+from dreamdistill.shared.models.checkpoints import save_model
+from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.models.cost import count_macs, num_filters
+from dreamdistill.shared.models.features import batchnorm_layers
+from dreamdistill.shared.models.students import check_trainable
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "build/networks.json"
@@ -116,8 +134,6 @@ def table(results: dict[str, dict[str, object]]) -> str:
 
 def measure(name: str, stages: list[str]) -> None:
     """Print one JSON object for each stage when it is done."""
-    import torch
-
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         weights = save_weights(name, Path(folder))
@@ -134,14 +150,8 @@ def measure(name: str, stages: list[str]) -> None:
             print(json.dumps(found), flush=True)
 
 
-def save_weights(name: str, folder: Path) -> Path:
-    """Random weights, with the statistics of noise in the BatchNorms, as a file."""
-    import safetensors.torch
-    import torch
-
-    from dreamdistill.shared.models.classifier import load_model
-    from dreamdistill.shared.models.features import batchnorm_layers
-
+def calibrated(name: str) -> nn.Module:
+    """A network with random weights, and the statistics of noise in its BatchNorms."""
     side = SIDES.get(name, 64)
     network = load_model(name, weights="none", num_classes=CLASSES, image_size=side, mean=MEAN, std=STD).network
     for layer in batchnorm_layers(network):
@@ -149,16 +159,17 @@ def save_weights(name: str, folder: Path) -> Path:
     torch.manual_seed(0)
     with torch.no_grad():
         network.train()(torch.randn(8, 3, side, side))
-    state = {key: value.clone() for key, value in network.state_dict().items()}
+    return network.eval()
+
+
+def save_weights(name: str, folder: Path) -> Path:
+    state = {key: value.clone() for key, value in calibrated(name).state_dict().items()}
     safetensors.torch.save_file(state, folder / "weights.safetensors")
     return folder / "weights.safetensors"
 
 
 def invert(name: str, weights: Path, folder: Path) -> dict[str, object]:
-    from dreamdistill.invert import stage
-    from dreamdistill.invert.config import InvertConfig
-
-    stage.run(
+    invert_stage.run(
         InvertConfig(
             teacher=name,
             weights=str(weights),
@@ -177,27 +188,12 @@ def invert(name: str, weights: Path, folder: Path) -> dict[str, object]:
 
 
 def distill(name: str, weights: Path, folder: Path) -> dict[str, object]:
-    from dreamdistill.distill import stage
-    from dreamdistill.distill.config import DistillConfig
-
     changes = {"epochs": 1, "batch_size": 4, "loader": "webdataset"}
-    stage.run(DistillConfig(shards=folder / "shards", student=name, out=folder / "student", changes=changes))
+    distill_stage.run(DistillConfig(shards=folder / "shards", student=name, out=folder / "student", changes=changes))
     return {"distill": "ok"}
 
 
 def prune(name: str, weights: Path, folder: Path) -> dict[str, object]:
-    import copy
-
-    import torch
-
-    from dreamdistill.prune.budget import FilterCosts
-    from dreamdistill.prune.planning import plan_pruning
-    from dreamdistill.prune.schedule import prune_network
-    from dreamdistill.shared.models.checkpoints import save_model
-    from dreamdistill.shared.models.classifier import load_model
-    from dreamdistill.shared.models.cost import count_macs, num_filters
-    from dreamdistill.shared.models.students import check_trainable
-
     side = SIDES.get(name, 64)
     options = {"num_classes": CLASSES, "image_size": side, "mean": MEAN, "std": STD}
     teacher = load_model(name, weights=str(weights), **options)  # type: ignore[arg-type]
