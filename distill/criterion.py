@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shared.core.numerics import at_least_float32, autocast
+from ..shared.models.layout import common_layout
 from ..shared.models.preprocessing import Preprocessing
 from .distributed import ALONE, Group
 from .features import (
@@ -59,6 +60,7 @@ class Distillation(Criterion):
         teacher: labels every view; in eval mode. None takes the stored logits, and needs views that have labels.
         pairs: the feature maps that the student predicts; none without a teacher.
         group: the processes that train together.
+        layout: of the views in memory, which teacher and student take.
     """
 
     teacher: nn.Module | None
@@ -66,6 +68,7 @@ class Distillation(Criterion):
     feature_weight: float = 0.0
     pairs: Sequence[FeaturePair] = ()
     group: Group = ALONE
+    layout: torch.memory_format = torch.channels_last
 
     @classmethod
     def of(
@@ -94,6 +97,7 @@ class Distillation(Criterion):
             feature_weight=training.feature_weight,
             pairs=pairs,
             group=group,
+            layout=common_layout([student] if teacher is None else [student, teacher], example_NCHW),
         )
 
     def views(self, training: Training, preprocessing: Preprocessing) -> Views:
@@ -103,6 +107,7 @@ class Distillation(Criterion):
             preprocessing=preprocessing,
             relabelled=self.teacher is not None,
             place=self.group.place,
+            layout=self.layout,
         )
 
     def wrap(self, student: nn.Module) -> nn.Module:

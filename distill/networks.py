@@ -10,19 +10,13 @@ import torch
 from torch import nn
 
 from ..shared.core.errors import ConfigError
-from ..shared.models.classifier import (
-    Classifier,
-    check_student,
-    draw_new_weights,
-    load_model,
-    new_network,
-    reload_model,
-)
+from ..shared.models.classifier import Classifier, load_model, reload_model
 from ..shared.models.comparison import check_same
 from ..shared.models.identity import MANIFEST_OF_SHARDS, ClassifierRecord
 from ..shared.models.named_files import name_files
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.models.state_dicts import weights_sha256
+from ..shared.models.students import check_student, draw_new_weights, new_network
 from .config import DistillConfig
 
 

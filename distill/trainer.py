@@ -21,6 +21,7 @@ from ..shared.cli.progress import ProgressBar
 from ..shared.core.errors import DreamError
 from ..shared.core.numerics import autocast, derive_seed, lr_factor
 from ..shared.core.records import from_json
+from ..shared.models.layout import common_layout
 from ..shared.models.results import Epoch, ResultFolder
 from ..shared.shards.batches import Batch, Loader
 from .criterion import Criterion
@@ -67,7 +68,7 @@ def train(
     """
     device = next(student.parameters()).device
     torch.manual_seed(seed)  # for the first weights of what the criterion adds to the student
-    network, optimizers = set_up(student, criterion, training)
+    network, optimizers = set_up(student, criterion, training, example_NCHW)
     epochs = training.passes(len(loader))
     steps, warmup = epochs * len(loader), training.warmup_epochs * len(loader)
     schedulers = [LambdaLR(each, lambda step: lr_factor(step, steps, warmup=warmup)) for each in optimizers]
@@ -111,7 +112,7 @@ def seconds_per_step(
     example_NCHW: Tensor,
 ) -> float:
     """The time that one process takes for one step of :func:`train` with this batch. Changes the student's weights."""
-    network, optimizers = set_up(student, criterion, training)
+    network, optimizers = set_up(student, criterion, training, example_NCHW)
     forward = ALONE.parallel(network.train(), example_NCHW)
     step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
     seconds = 0.0
@@ -123,10 +124,11 @@ def seconds_per_step(
 
 
 def set_up(
-    student: nn.Module, criterion: Criterion, training: Training
+    student: nn.Module, criterion: Criterion, training: Training, example_NCHW: Tensor
 ) -> tuple[nn.Module, Sequence[torch.optim.Optimizer]]:
     """The module to train, and its optimizers: Muon for weights, Adam for biases and BatchNorms if there are any."""
-    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = common_layout([student], example_NCHW.to(next(student.parameters())))
+    student.to(memory_format=layout)  # type: ignore[call-overload]
     network = criterion.wrap(student)
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]

@@ -67,12 +67,14 @@ class Views:
             ``crop="auto"`` shifts images in place of cutting out parts, and no dead leaves are mixed in.
         preprocessing: the teacher's, since these are its images.
         place: this process's among those that share each batch.
+        layout: of the views in memory; one that all networks take which see them.
     """
 
     training: Training
     preprocessing: Preprocessing
     relabelled: bool
     place: Place = Place()
+    layout: torch.memory_format = torch.channels_last
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> View:
@@ -87,7 +89,7 @@ class Views:
             )
             rows = Rows.of(rows.total, self.place)
             x_NCHW = rows.take(x_NCHW)
-        x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
+        x_NCHW = x_NCHW.contiguous(memory_format=self.layout)
         return View(x_NCHW=x_NCHW, rows=rows, batch=batch, mixing=mixing)
 
     def _cropped(self, batch: Batch) -> Tensor:

@@ -15,6 +15,7 @@ from ..shared.core.launch import Rows
 from ..shared.core.numerics import derive_seed, generator, lr_factor
 from ..shared.data.augment import random_flip, random_window
 from ..shared.models.classifier import Classifier
+from ..shared.models.layout import common_layout
 from ..shared.models.probes import count_outputs
 from .execution import EAGER, Execution, Log, compiled
 from .objective import Objective
@@ -69,7 +70,9 @@ class Engine:
         self.teacher = teacher
         self.recipe = recipe
         self.device = next(teacher.network.parameters()).device
-        self.network = teacher.network.to(memory_format=torch.channels_last)
+        networks = [teacher.network, student] if student is not None else [teacher.network]
+        self.layout = common_layout(networks, teacher.preprocessing.blank(1, self.device))
+        self.network = teacher.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.valid_range = teacher.preprocessing.valid_range(self.device)
         objective = Objective(recipe, self.network, student=student, precision=execution.precision)
         self.step = compiled(objective, self.device, log) if execution.compile else objective
@@ -144,7 +147,7 @@ class Engine:
             x = random_window(x, rows, size, generator=draw)
         if self.recipe.flip:
             x = random_flip(x, rows, generator=draw)
-        return x.contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=self.layout)
 
 
 def check_recipe(teacher: Classifier, recipe: Recipe) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..shared.core.errors import one_line
 from ..shared.models.classifier import Classifier
 from ..shared.models.cost import count_macs, paired_seconds
+from ..shared.models.layout import common_layout
 from ..shared.shards.manifest import Execution
 from .objective import Objective
 from .recipe import Recipe
@@ -57,7 +58,8 @@ def _macs(teacher: Classifier, recipe: Recipe, images: int) -> float:
 def _bfloat16_pays(teacher: Classifier, recipe: Recipe) -> bool:
     if not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
         return False
-    x = teacher.preprocessing.blank(PROBE_IMAGES).contiguous(memory_format=torch.channels_last)
+    x = teacher.preprocessing.blank(PROBE_IMAGES)
+    x = x.contiguous(memory_format=common_layout([teacher.network], x))
     x.requires_grad_()
     targets_N = torch.zeros(len(x), dtype=torch.int64)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ..shared.models.named_files import name_files
 from .config import InvertConfig
 from .engine import check_recipe
 from .executors.ray import require_ray
+from .fallback import fitted
 from .recipe import Recipe, find_recipe
 
 _CLASS_NAMES = 2**24  # bytes of a file of class names, at most
@@ -83,6 +85,8 @@ def load_inputs(config: InvertConfig, teacher: Classifier | None = None) -> Inpu
         if config.changes.get("alpha_compete"):
             raise ConfigError("--alpha-compete needs a student: give --compete-with FOLDER")
         recipe = recipe.changed({"alpha_compete": 0.0})
+    if config.recipe == "auto":
+        recipe = fitted(recipe, teacher, asked=config.changes, log=lambda line: print(line, file=sys.stderr))
     check_recipe(teacher, recipe)
     classes = config.classes or tuple(range(teacher.num_classes))
     if min(classes) < 0 or max(classes) >= teacher.num_classes:

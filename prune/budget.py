@@ -33,7 +33,7 @@ class CostTable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FilterCosts(CostTable):
-    """Costs in convolution filters, the outputs of 2-d convolutions."""
+    """Costs in filters: outputs of 2-d convolutions, and of linear layers but the last one."""
 
     network: nn.Module
 
@@ -44,6 +44,6 @@ class FilterCosts(CostTable):
     def __call__(self, group: ChannelGroup) -> Tensor:
         total_C = torch.zeros(group.num_channels, dtype=torch.int64)
         for member in group.members:
-            if member.side == "out" and isinstance(self.network.get_submodule(member.layer), nn.Conv2d):
+            if member.side == "out" and isinstance(self.network.get_submodule(member.layer), (nn.Conv2d, nn.Linear)):
                 total_C += torch.bincount(torch.tensor(member.channels), minlength=group.num_channels)
         return total_C

@@ -19,7 +19,12 @@ class PruneConfig(StageConfig):
 
     out: Path = setting(Path("runs/prune"), help="folder for the pruned network and its report")
     shards: Path = setting(Path("shards"), help="shard folder, made from the network to prune")
-    ratio: float = setting(0.3, help="share of the convolution filters to remove", above=0, below=1)
+    ratio: float = setting(
+        0.3,
+        help="share of the filters to remove: outputs of convolutions, and of linear layers but the last",
+        above=0,
+        below=1,
+    )
     eval: str | None = setting(
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
     )

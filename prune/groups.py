@@ -1,33 +1,24 @@
 """Groups of channels that can only be removed together, and the removal of channels from one layer.
 
-The one module that knows torch-pruning, which traces a network and follows each channel through additions,
-concatenations, depthwise convolutions and flattening. Nothing here checks what the tracer found; :mod:`.surgery` does.
+Which channels belong together is what :mod:`.tracing` found. Nothing here checks that; :mod:`.surgery` does.
 """
 
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch_pruning.ops import OPTYPE, module2type
 
-from ..shared.core.errors import ConfigError
+from ..shared.core.errors import ConfigError, one_line
 from ..shared.models.networks import PadShortcut
+from .labels import FIXED
+from .tracing import Side, Trace, trace
 
-Side = Literal["in", "out"]
 REFUSAL = "this architecture cannot be pruned ({reason}); distil it into a smaller student with di-distill instead"
-
-# Nodes of the graph that stand between layers, and have no channels of their own.
-_TRANSPARENT = frozenset(
-    {OPTYPE.CONCAT, OPTYPE.SPLIT, OPTYPE.ELEMENTWISE, OPTYPE.RESHAPE, OPTYPE.UNBIND, OPTYPE.EXPAND, OPTYPE.SLICE}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +30,8 @@ class Member:
         side: ``in`` or ``out``. A BatchNorm or depthwise convolution, whose inputs and outputs are the same channels,
             has ``out`` alone.
         indices: channels of that side of the layer.
-        channels: for each of the indices, the group's channel that it belongs to.
+        channels: for each of the indices, the group's channel that it belongs to. Several belong to one where only all
+            of them can go: the same places of all groups of a grouped convolution, or the pixels of a flattened map.
         gated: whether the gate of the layer counts in the group's score.
     """
 
@@ -55,30 +47,39 @@ class ChannelGroup:
     """Channels 0..C-1, each of which is removed from all members at once.
 
     Attributes:
-        name: the convolution whose outputs the channels are; the same whenever the same network is traced.
+        name: the convolution or linear layer whose outputs the channels are; the same whenever the same network is
+            traced.
         num_channels: C.
+        is_stream: whether several layers write the channels, or several read them, as those of a residual stream.
     """
 
     name: str
     num_channels: int
     members: tuple[Member, ...]
+    is_stream: bool = False
 
     def scores(self, gate_scores: Mapping[str, Tensor]) -> Tensor:
-        """(C,) float64: for each channel, the sum over the group's gates (:func:`~.importance.gate_scores`)."""
+        """(C,) float64: for each channel, the sum over the group's gates (:func:`~.importance.gate_scores`).
+
+        Where several channels of one gate belong to a channel of the group, their mean counts: with their sum, the
+        channels of a grouped convolution would outlast all others.
+        """
         total_C = torch.zeros(self.num_channels, dtype=torch.float64)
         for member in self.members:
             if member.gated:
                 values = gate_scores[member.layer][list(member.indices)].double().cpu()
-                total_C.index_add_(0, torch.tensor(member.channels), values)
+                channels = torch.tensor(member.channels)
+                count_C = torch.bincount(channels, minlength=self.num_channels).clamp(min=1)
+                total_C += torch.zeros_like(total_C).index_add_(0, channels, values) / count_C
         return total_C
 
 
 def find_groups(network: nn.Module, example_NCHW: Tensor) -> list[ChannelGroup]:
-    """The groups of channels that can be removed, in the order of their first convolution.
+    """The groups of channels that can be removed by all that the network shows of itself, in the order of their layers.
 
-    Excluded are the channels of the logits and of the image, and channels that belong to a layer which a channel
-    configuration cannot describe (:mod:`~dreamdistill.shared.models.channels`): ordinary grouped convolutions,
-    LayerNorm, bare parameters.
+    Excluded are the channels of the logits and of the image, and channels that an operation or a layer reads which a
+    channel configuration cannot describe (:mod:`~dreamdistill.shared.models.channels`): LayerNorm, bare parameters,
+    the products of attention.
 
     Args:
         example_NCHW: one image; its values do not matter.
@@ -86,125 +87,135 @@ def find_groups(network: nn.Module, example_NCHW: Tensor) -> list[ChannelGroup]:
     Raises:
         ConfigError: the network cannot be traced, or no channel can be removed.
     """
-    traced = copy.deepcopy(network).cpu().eval().requires_grad_(True)
+    traced = copy.deepcopy(network).cpu().eval().requires_grad_(False)
     try:
-        with torch.enable_grad(), warnings.catch_warnings():
-            # After this warning the tracer goes on for minutes without what it needs, and then fails.
-            warnings.filterwarnings("error", message="Maximum recursive depth reached")
-            groups = list(_groups(traced, example_NCHW))
-    except Exception as error:  # any failure of the tracer means the same to the user
-        raise ConfigError(REFUSAL.format(reason="its channels cannot be traced")) from error
+        found = trace(traced, torch.zeros_like(example_NCHW, device="cpu"))
+    except Exception as error:  # any failure means the same to the user
+        raise ConfigError(REFUSAL.format(reason=f"its channels cannot be traced: {one_line(error)}")) from error
+    groups = _groups(traced, found)
     if not groups:
         raise ConfigError(REFUSAL.format(reason="every channel is tied to a layer of a kind that cannot be narrowed"))
     return groups
 
 
-class _PadShortcutPruner(tp.BasePruningFunc):
-    """For :class:`PadShortcut`, whose inputs and outputs are separate channels, as a convolution's are."""
+def _groups(network: nn.Module, found: Trace) -> list[ChannelGroup]:
+    places: dict[int, tuple[str, int]] = {}  # label -> the group that it belongs to, and the channel of it
+    sizes: dict[str, int] = {}
+    modules = dict(network.named_modules())
+    for name, module in modules.items():
+        labels = found.sides.get((name, "out"))
+        if labels is None or not isinstance(module, (nn.Conv2d, nn.Linear)):
+            continue
+        for label in labels.tolist():
+            if label != FIXED and label not in places:
+                places[label] = name, sizes.get(name, 0)
+                sizes[name] = sizes.get(name, 0) + 1
+    parts: dict[str, dict[tuple[str, Side], tuple[list[int], list[int]]]] = {name: {} for name in sizes}
+    for side, labels in found.sides.items():
+        for index, label in enumerate(labels.tolist()):
+            if label in places:
+                name, channel = places[label]
+                indices, channels = parts[name].setdefault(side, ([], []))
+                indices.append(index)
+                channels.append(channel)
+    groups: list[ChannelGroup] = []
+    for name, members in parts.items():
+        own = [
+            Member(
+                layer=layer,
+                side=side,
+                indices=tuple(indices),
+                channels=tuple(channels),
+                gated=side == "out" and _is_gate(modules[layer], behind=layer in found.behind),
+            )
+            for (layer, side), (indices, channels) in members.items()
+        ]
+        if sizes[name] == 1:
+            continue  # a channel that is alone has to stay
+        writers = [m for m in own if m.side == "out" and is_writer(modules[m.layer])]
+        readers = [m for m in own if m.side == "in"]
+        is_stream = len(writers) > 1 or len(readers) > 1
+        groups.append(ChannelGroup(name=name, num_channels=sizes[name], members=tuple(own), is_stream=is_stream))
+    return groups
 
-    def prune_out_channels(self, layer: Any, idxs: Sequence[int]) -> PadShortcut:
-        layer.source = layer.source[_kept(len(layer.source), idxs)]
-        return layer
 
-    def prune_in_channels(self, layer: Any, idxs: Sequence[int]) -> PadShortcut:
-        renumbered = torch.full((layer.in_channels + 1,), -1)  # index -1 finds the last entry
-        kept = _kept(layer.in_channels, idxs)
-        renumbered[kept] = torch.arange(len(kept))
-        layer.source = renumbered[layer.source]
-        layer.in_channels = len(kept)
-        return layer
-
-    def get_out_channels(self, layer: Any) -> int:
-        return len(layer.source)
-
-    def get_in_channels(self, layer: Any) -> int:
-        return layer.in_channels
+def is_writer(module: nn.Module) -> bool:
+    """Whether a layer makes new channels out of those that it reads."""
+    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and not _is_depthwise(module))
 
 
-_PAD_SHORTCUT = _PadShortcutPruner()
+def _is_gate(module: nn.Module, *, behind: bool) -> bool:
+    """Whether a layer's own gate counts, and not that of the BatchNorm which follows it."""
+    if isinstance(module, _BatchNorm):
+        return module.affine
+    return isinstance(module, (nn.Conv2d, nn.Linear)) and not behind
+
+
+def _is_depthwise(module: nn.Conv2d) -> bool:
+    return module.groups == module.in_channels > 1
+
+
+@torch.no_grad()
+def cut_layer(module: nn.Module, side: Side, indices: Sequence[int]) -> None:
+    """Remove channels from one side of a layer, in place. Its parameters are new objects afterwards.
+
+    Args:
+        side, indices: as for :class:`Member`, all of one removal.
+    """
+    if isinstance(module, PadShortcut):
+        _cut_shortcut(module, side, indices)
+    elif isinstance(module, _BatchNorm):
+        kept = _kept(module.num_features, indices)
+        module.num_features = len(kept)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            _keep(module, name, kept)
+    elif side == "out":
+        assert isinstance(module, (nn.Conv2d, nn.Linear))
+        kept = _kept(len(module.weight), indices)
+        for name in ("weight", "bias"):
+            _keep(module, name, kept)
+        if isinstance(module, nn.Linear):
+            module.out_features = len(kept)
+            return
+        if _is_depthwise(module):
+            module.in_channels = module.groups = len(kept) * module.groups // module.out_channels
+        module.out_channels = len(kept)
+    elif isinstance(module, nn.Linear):
+        kept = _kept(module.in_features, indices)
+        _keep(module, "weight", kept, dim=1)
+        module.in_features = len(kept)
+    else:
+        assert isinstance(module, nn.Conv2d)
+        kept = _kept(module.weight.shape[1], weight_columns(module, indices))
+        _keep(module, "weight", kept, dim=1)
+        module.in_channels = len(kept) * module.groups
+
+
+def weight_columns(module: nn.Module, indices: Sequence[int]) -> list[int]:
+    """The columns of a layer's weight that read these inputs. Those of a grouped convolution are places in a group."""
+    width = module.get_parameter("weight").shape[1]
+    return sorted({index % width for index in indices})
+
+
+def _cut_shortcut(module: PadShortcut, side: Side, indices: Sequence[int]) -> None:
+    if side == "out":
+        module.source = module.source[_kept(len(module.source), indices)]
+        return
+    kept = _kept(module.in_channels, indices)
+    renumbered = torch.full((module.in_channels + 1,), -1)  # index -1 finds the last entry
+    renumbered[kept] = torch.arange(len(kept))
+    module.source = renumbered[module.source]
+    module.in_channels = len(kept)
 
 
 def _kept(count: int, removed: Sequence[int]) -> list[int]:
     return sorted(set(range(count)) - set(removed))
 
 
-def cut_layer(module: nn.Module, side: Side, indices: Sequence[int]) -> None:
-    """Remove channels from one side of a layer, in place. Its parameters are new objects afterwards.
-
-    Args:
-        side, indices: as for :class:`Member`.
-    """
-    pruner = _pruner_of(module)
-    cut = pruner.prune_out_channels if side == "out" else pruner.prune_in_channels
-    cut(module, indices)  # type: ignore[arg-type]
-
-
-def _pruner_of(module: nn.Module) -> tp.BasePruningFunc:
-    return _PAD_SHORTCUT if isinstance(module, PadShortcut) else tp.PrunerBox[module2type(module)]
-
-
-def _groups(network: nn.Module, example_NCHW: Tensor) -> Iterator[ChannelGroup]:
-    # As a parameter the image is a node of the graph, so that what is added to it or concatenated with it is seen.
-    image_NCHW = nn.Parameter(torch.zeros_like(example_NCHW, device="cpu"))
-    graph = tp.DependencyGraph().build_dependency(
-        network,
-        example_inputs=(image_NCHW,),
-        unwrapped_parameters=[(image_NCHW, 1)],  # type: ignore[arg-type]  # pairs, whatever the annotation says
-        customized_pruners={PadShortcut: _PAD_SHORTCUT},
-        verbose=False,
-    )
-    grouped: dict[str, set[int]] = {}
-    names = {module: name for name, module in network.named_modules()}
-    for module, name in names.items():
-        if not isinstance(module, nn.Conv2d) or module not in graph.module2node:
-            continue
-        roots = sorted(set(range(module.out_channels)) - grouped.get(name, set()))
-        if not roots:
-            continue
-        members: list[Member] = []
-        whole = True
-        for item in graph.get_pruning_group(module, _pruner_of(module).prune_out_channels, roots).items:
-            if item.dep.target.type in _TRANSPARENT:
-                continue
-            if (member := _member(item, names, roots)) is None:
-                whole = False
-                continue
-            members.append(member)
-            if member.side == "out" and isinstance(item.dep.target.module, nn.Conv2d):
-                grouped.setdefault(member.layer, set()).update(member.indices)
-        if whole:
-            yield ChannelGroup(name=name, num_channels=len(roots), members=tuple(members))
-
-
-def _member(item: Any, names: Mapping[nn.Module, str], roots: Sequence[int]) -> Member | None:
-    """The part of a group at a node of the traced graph; None if no channel of the node can be removed."""
-    node = item.dep.target
-    module = node.module
-    if not isinstance(module, (nn.Conv2d, nn.Linear, _BatchNorm, PadShortcut)):
-        return None
-    pruner = _pruner_of(module)
-    out = item.dep.handler == pruner.prune_out_channels
-    pruner.check(module, item.idxs, out)  # raises if a misread split gives channels that the layer does not have
-    is_conv = isinstance(module, nn.Conv2d)
-    if is_conv and module.groups > 1 and not module.groups == module.in_channels == module.out_channels:
-        return None
-    if out and not node.outputs:  # these are the logits
-        return None
-    gated = out and (module.affine if isinstance(module, _BatchNorm) else is_conv and not _gated_behind(node))
-    position = {root: channel for channel, root in enumerate(roots)}
-    return Member(
-        layer=names[module],
-        side="out" if out else "in",
-        indices=tuple(item.idxs),
-        channels=tuple(position[root] for root in item.root_idxs),
-        gated=gated,
-    )
-
-
-def _gated_behind(node: Any) -> bool:
-    """Whether BatchNorms with gamma and beta, and nothing else, read this node's output.
-
-    The test looks at operations, not modules: timm's BatchNorms are modules that contain an activation too.
-    """
-    readers = [reader.grad_fn for reader in node.outputs]
-    return all("BatchNorm" in reader.name() and reader.next_functions[1][0] is not None for reader in readers)
+def _keep(module: nn.Module, name: str, kept: list[int], dim: int = 0) -> None:
+    old = getattr(module, name)
+    if isinstance(old, nn.Parameter):
+        chosen = old.detach().index_select(dim, torch.tensor(kept, device=old.device))
+        setattr(module, name, nn.Parameter(chosen, requires_grad=old.requires_grad))
+    elif isinstance(old, Tensor):
+        setattr(module, name, old.index_select(dim, torch.tensor(kept, device=old.device)))

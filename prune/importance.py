@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..shared.core.errors import DreamError
+from ..shared.models.channels import can_be_narrowed
 
 
 def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -20,8 +21,8 @@ def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
     A gate multiplies channel c of a layer's output z by g_c = 1. To first order, g_c = 0 changes the loss L by
     dL/dg_c = sum over n, h, w of z dL/dz. The score is its square, averaged over the minibatches::
 
-        BatchNorm     score_c = mean over minibatches of (gamma_c dL/dgamma_c + beta_c dL/dbeta_c)^2
-        convolution   score_c = mean over minibatches of (sum over s of w_cs dL/dw_cs + b_c dL/db_c)^2
+        BatchNorm             score_c = mean over minibatches of (gamma_c dL/dgamma_c + beta_c dL/dbeta_c)^2
+        convolution, linear   score_c = mean over minibatches of (sum over s of w_cs dL/dw_cs + b_c dL/db_c)^2
 
     L is the minibatch's mean cross-entropy with hard targets. The network is put in eval mode, where BatchNorms use
     their running statistics. Afterwards no parameter has a gradient, and ``requires_grad`` is as it was.
@@ -31,17 +32,17 @@ def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
             depend on N, so all minibatches should have the same size.
 
     Returns:
-        Layer name -> (C,) float64 on the CPU, 0 or more, for each BatchNorm that has gamma and beta and for each 2-d
-        convolution. Where a BatchNorm follows a convolution, the BatchNorm's gate counts; the convolution's own score
-        is returned too, since only the graph knows which layer follows which.
+        Layer name -> (C,) float64 on the CPU, 0 or more, for each BatchNorm that has gamma and beta, 2-d convolution
+        and linear layer that can be narrowed. Where a BatchNorm follows a convolution, the BatchNorm's gate counts; the
+        convolution's own score is returned too, since only the graph knows which layer follows which.
 
     Raises:
         DreamError: there are no batches, or the loss is not finite.
     """
     gates = {
-        name: [parameter for parameter in (module.weight, module.bias) if parameter is not None]
+        name: list(module.parameters(recurse=False))
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) or (isinstance(module, _BatchNorm) and module.affine)
+        if can_be_narrowed(module) and (isinstance(module, (nn.Conv2d, nn.Linear)) or _is_affine(module))
     }
     parameters = [parameter for layer in gates.values() for parameter in layer]
     totals = {name: torch.zeros(len(layer[0]), dtype=torch.float64) for name, layer in gates.items()}
@@ -61,6 +62,10 @@ def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
     if not count:
         raise DreamError("there are no images to rank the channels on")
     return {name: total / count for name, total in totals.items()}
+
+
+def _is_affine(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm) and module.affine
 
 
 def _squared_gate_gradients(gates: list[list[Tensor]], gradients: Iterable[Tensor | None]) -> list[Tensor]:

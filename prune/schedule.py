@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
-from ..shared.models.channels import channel_config
 from .budget import CostTable
-from .groups import find_groups
 from .importance import gate_scores
+from .planning import PruningPlan
 from .selection import choose_channels
 from .surgery import remove_channels
 
 
 def prune_network(
     network: nn.Module,
-    ratio: float,
+    plan: PruningPlan,
     *,
     make_costs: Callable[[nn.Module], CostTable],
     iterations: int,
@@ -24,11 +23,11 @@ def prune_network(
     example_NCHW: Tensor,
     report_progress: Callable[[int], None],
 ) -> None:
-    """Remove channels that make up a share of the network's cost, in place. There is no training in between.
+    """Remove the channels of a plan from the network that it was made for, in place. There is no training in between.
+
+    The plan's share of the cost is met to within half the cost of one channel.
 
     Args:
-        ratio: share of the cost to remove, above 0 and below 1. It is met to within half the cost of one channel,
-            unless a layer would become too narrow (:data:`~.selection.MIN_SHARE`).
         make_costs: the cost table of a network (:mod:`.budget`).
         iterations: equal parts in which the share is removed.
         batches: gives the minibatches to score on, (N, C, H, W) and targets (N,), again at each call.
@@ -39,13 +38,12 @@ def prune_network(
         ConfigError: the architecture cannot be pruned.
     """
     before = make_costs(network).total
-    original = channel_config(network)
     for iteration in range(1, iterations + 1):
-        groups = find_groups(network, example_NCHW)
+        groups = plan.groups(network, example_NCHW)
         gates = gate_scores(network, batches())
         costs = make_costs(network)
-        budget = round(before * ratio * iteration / iterations) - (before - costs.total)
+        budget = round(before * plan.ratio * iteration / iterations) - (before - costs.total)
         scores = [group.scores(gates) for group in groups]
-        chosen = choose_channels(groups, scores, [costs(group) for group in groups], budget, original=original)
+        chosen = choose_channels(groups, scores, [costs(group) for group in groups], budget, floors=plan.floors)
         remove_channels(network, groups, chosen, example_NCHW)
         report_progress(iteration)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ..shared.models.channels import ChannelConfig
 from .groups import ChannelGroup
-
-MIN_SHARE = 0.1  # of its first channels that every layer keeps: a layer of one or two channels stops learning
 
 
 def choose_channels(
@@ -19,19 +15,18 @@ def choose_channels(
     costs: Sequence[Tensor],
     budget: int,
     *,
-    original: ChannelConfig,
+    floors: Mapping[str, int],
 ) -> dict[str, list[int]]:
     """The least important channels of all groups together whose costs sum up to ``budget``.
 
     The choice stops at the sum that is nearest, so it misses the budget by at most half the cost of one channel. It
-    stops earlier if too few channels may be removed: a group keeps :data:`MIN_SHARE` of the channels that its first
-    convolution had in ``original``, and at least 1.
+    stops earlier if too few channels may be removed.
 
     Args:
         scores: (C,) for each group; channels with low scores are removed first.
         costs: (C,) for each group, whole numbers, from a :class:`~.budget.CostTable`.
         budget: the cost to remove, in the unit of ``costs``.
-        original: channel configuration of the network before any pruning.
+        floors: name of each group -> the channels that it keeps at least, 1 or more.
 
     Returns:
         Name of each group -> its channels to remove; groups that lose none are left out.
@@ -42,7 +37,7 @@ def choose_channels(
         for channel, score in enumerate(group_scores.tolist())
     )
     cost_of = [group_costs.tolist() for group_costs in costs]
-    spare = [group.num_channels - max(1, math.ceil(MIN_SHARE * original[group.name][0])) for group in groups]
+    spare = [group.num_channels - floors[group.name] for group in groups]
     chosen: dict[str, list[int]] = {}
     missing = budget
     for _, index, channel in ranked:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -22,45 +22,21 @@ from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.errors import DreamError
 from ..shared.core.launch import Place, require_alone
-from ..shared.data.accuracy import top1
 from ..shared.data.labelled import open_labelled
 from ..shared.models.checkpoints import MODEL_JSON, save_model
 from ..shared.models.classifier import Classifier, load_model, reload_model
-from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
+from ..shared.models.cost import num_filters
 from ..shared.models.named_files import name_files
 from ..shared.models.results import ResultFolder
+from ..shared.models.students import check_trainable
 from ..shared.shards.batches import Loader
 from ..shared.shards.folder import ShardFolder
 from ..shared.shards.loaders import make_loader, resolve_loader
 from .budget import FilterCosts
 from .config import PruneConfig
+from .planning import PruningPlan, plan_pruning
+from .report import PruneReport, measure
 from .schedule import prune_network
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneReport:
-    """The network before and after.
-
-    Attributes:
-        top1_before, top1_after: on the images of ``eval``, 0 to 1; None without any.
-        filters_before, filters_after: outputs of all 2-d convolutions.
-        macs_before, macs_after: multiply-adds of one image.
-        latency_before_ms, latency_after_ms: of one forward of ``latency_batch`` images, medians, measured in turn.
-        seconds: of scoring, surgery and training.
-    """
-
-    top1_before: float | None
-    top1_after: float | None
-    filters_before: int
-    filters_after: int
-    parameters_before: int
-    parameters_after: int
-    macs_before: int
-    macs_after: int
-    latency_before_ms: float
-    latency_after_ms: float
-    seconds: float
-    eval: str | None
 
 
 def run(config: PruneConfig, *, teacher: Classifier | None = None) -> PruneReport:
@@ -91,29 +67,22 @@ def _run(config: PruneConfig, given: Classifier | None, device: torch.device) ->
     finished = folder.report(PruneReport)
     if finished is not None and finished.eval == config.eval:
         return finished
+    plan = None if folder.has_model() else _plan(config, teacher, device)
     # The teacher is measured first, so that images that do not fit are noticed before the work.
     top1_before = measure_teacher(teacher, images) if images else None
     pruning_seconds = 0.0
-    if not folder.has_model():
-        pruning_seconds = _prune_and_repair(config, shards, teacher, folder, device)
+    if plan is not None:
+        pruning_seconds = _prune_and_repair(config, shards, teacher, folder, device, plan)
     pruned = _load_saved(config, teacher, device)
-    example_NCHW = _example(teacher, device)
-    latency = paired_latency_ms(
-        [teacher.network, pruned], example_NCHW.expand(config.latency_batch, -1, -1, -1).contiguous()
-    )
-    report = PruneReport(
-        top1_before=top1_before,
-        top1_after=top1(pruned, images, teacher.preprocessing) if images else None,
-        filters_before=num_filters(teacher.network),
-        filters_after=num_filters(pruned),
-        parameters_before=num_parameters(teacher.network),
-        parameters_after=num_parameters(pruned),
-        macs_before=count_macs(teacher.network, example_NCHW),
-        macs_after=count_macs(pruned, example_NCHW),
-        latency_before_ms=round(latency[0], 4),
-        latency_after_ms=round(latency[1], 4),
-        seconds=round(pruning_seconds + folder.training_seconds(), 3),
+    report = measure(
+        teacher,
+        pruned,
+        images=images,
         eval=config.eval,
+        top1_before=top1_before,
+        example_NCHW=_example(teacher, device),
+        latency_batch=config.latency_batch,
+        seconds=round(pruning_seconds + folder.training_seconds(), 3),
     )
     folder.finish(report)
     return report
@@ -121,13 +90,16 @@ def _run(config: PruneConfig, given: Classifier | None, device: torch.device) ->
 
 def dry_run(config: PruneConfig) -> dict[str, Any]:
     """What :func:`run` would do: filters to remove, images to score and to train on. Writes nothing."""
-    shards, teacher = _open(config, None, pick_device(config.device))
-    filters = num_filters(teacher.network)
+    device = pick_device(config.device)
+    shards, teacher = _open(config, None, device)
+    plan = _plan(config, teacher, device)
     steps = shards.num_batches(config.training.batch_size)
     epochs = config.training.passes(steps)
     return {
-        "filters": filters,
-        "filters_to_remove": round(filters * config.ratio),
+        "filters": num_filters(teacher.network),
+        "filters_to_remove": plan.to_remove,
+        "filters_removable": plan.removable,
+        "groups_left_out": list(plan.left_out),
         "iterations": config.iterations,
         "images_per_iteration": min(config.score_images, shards.num_samples),
         "epochs": epochs,
@@ -144,8 +116,23 @@ def _open(config: PruneConfig, given: Classifier | None, device: torch.device) -
     return shards, reload_model(record, name=config.teacher, weights=config.weights, code=config.code, device=device)
 
 
+def _plan(config: PruneConfig, teacher: Classifier, device: torch.device) -> PruningPlan:
+    """What is to go. Refuses what cannot be pruned, trained or saved, before any work."""
+    check_trainable(teacher.network, teacher.preprocessing, title=teacher.title)
+    example_NCHW = _example(teacher, device)
+    plan = plan_pruning(teacher.network, config.ratio, make_costs=FilterCosts, example_NCHW=example_NCHW)
+    if remark := plan.remark():
+        print(remark, file=sys.stderr)
+    return plan
+
+
 def _prune_and_repair(
-    config: PruneConfig, shards: ShardFolder, teacher: Classifier, folder: ResultFolder, device: torch.device
+    config: PruneConfig,
+    shards: ShardFolder,
+    teacher: Classifier,
+    folder: ResultFolder,
+    device: torch.device,
+    plan: PruningPlan,
 ) -> float:
     """Prune, repair and save. Returns the seconds of scoring and surgery."""
     check_shards(shards, verify=config.verify)
@@ -153,7 +140,7 @@ def _prune_and_repair(
     # Pruning takes little time next to the repair, and gives the same result each time. A run that was killed prunes
     # again, and goes on from the checkpoint of the repair.
     network = copy.deepcopy(teacher.network).requires_grad_(True)
-    _prune(config, shards, teacher, network, device)
+    _prune(config, shards, teacher, network, device, plan)
     seconds = time.monotonic() - started
     network.requires_grad_(True)
     _repair(config, shards, teacher, network, folder)
@@ -170,7 +157,12 @@ def _prune_and_repair(
 
 
 def _prune(
-    config: PruneConfig, shards: ShardFolder, teacher: Classifier, network: nn.Module, device: torch.device
+    config: PruneConfig,
+    shards: ShardFolder,
+    teacher: Classifier,
+    network: nn.Module,
+    device: torch.device,
+    plan: PruningPlan,
 ) -> None:
     batch_size = config.training.batch_size
     scored = list(islice(_loader(config, shards, device), -(-config.score_images // batch_size)))  # bytes: small
@@ -182,7 +174,7 @@ def _prune(
     with ProgressBar("prune", total=config.iterations, unit="iterations") as bar:
         prune_network(
             network,
-            config.ratio,
+            plan,
             make_costs=FilterCosts,
             iterations=config.iterations,
             batches=batches,

@@ -94,10 +94,6 @@ def test_only_the_command_line_knows_click_and_rich() -> None:
     assert knows == KNOW_CLICK_OR_RICH
 
 
-def test_pruning_alone_knows_torch_pruning() -> None:
-    assert [name_of(p) for p in MODULES if "torch_pruning" in p.read_text()] == ["prune/groups.py"]
-
-
 @pytest.mark.parametrize("path", [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))], ids=name_of)
 def test_no_file_is_too_long_to_read(path: Path) -> None:
     lines = len(path.read_text().splitlines())

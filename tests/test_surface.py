@@ -12,7 +12,7 @@ import pytest
 
 from dreamdistill.distill.stage import DistillReport
 from dreamdistill.invert.stage import InvertReport
-from dreamdistill.prune.stage import PruneReport
+from dreamdistill.prune.report import PruneReport
 from dreamdistill.shared.core import errors
 from dreamdistill.shared.shards.monitor import RunStatus
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from .checkpoints import ModelRecord
@@ -27,6 +28,8 @@ class Architecture:
             name, and is None for a module that was given in memory.
         arrives_trained: whether ``build`` may return trained weights (a user's factory).
         saved: the record of a saved model, which its weights must agree with; None for another name.
+        trained: the variant that trained weights are for, where it is another than what students start from.
+        auxiliary: how the keys of weights begin that the network has no use for.
     """
 
     name: str
@@ -39,6 +42,14 @@ class Architecture:
     base: str | None
     arrives_trained: bool = False
     saved: ModelRecord | None = None
+    trained: Architecture | None = None
+    auxiliary: tuple[str, ...] = ()
+
+    def network(self, num_classes: int | None, channels: int, *, seed: int) -> nn.Module:
+        """What ``build`` returns, with first weights that follow from the seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.build(num_classes, channels)
 
 
 def timm_input(cfg: Mapping[str, Any]) -> dict[str, Any]:

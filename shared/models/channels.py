@@ -18,6 +18,20 @@ ChannelConfig = dict[str, list[int]]
 """Layer name -> widths, see :func:`channel_config`."""
 
 
+def can_be_narrowed(module: nn.Module) -> bool:
+    """Whether a channel configuration describes all that changes when a layer gets other widths.
+
+    It does not where the weight is computed from others (weight_norm, spectral_norm, pruning masks), or where the layer
+    has parameters beside weight and bias.
+    """
+    if isinstance(module, PadShortcut):
+        return True
+    if not isinstance(module, (nn.Conv2d, nn.Linear, _BatchNorm)):
+        return False
+    own = {name for name, _ in module.named_parameters() if not isinstance(module, _BatchNorm) or "." not in name}
+    return own <= {"weight", "bias"} and ("weight" in own or isinstance(module, _BatchNorm))
+
+
 def channel_config(network: nn.Module) -> ChannelConfig:
     """The channel configuration of a network.
 

@@ -88,14 +88,9 @@ def save_model(
             in memory, which is loaded with such a module only.
 
     Raises:
-        ConfigError: the network's logits are no finite numbers, or not the same each time.
+        ConfigError: the network's logits are no finite numbers, or not the same each time, or its state cannot be kept.
     """
-    # Each tensor as a copy: safetensors refuses tied weights that share their memory.
-    state = {
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in network.state_dict().items()
-    }
-    weights = safetensors.torch.save(state)
+    weights = safetensors_of(network, title=f"the network for {folder}")
     try:
         record = ModelRecord(
             architecture=architecture,
@@ -117,6 +112,26 @@ def save_model(
     (folder / MODEL_JSON).unlink(missing_ok=True)
     write_bytes(folder / MODEL_WEIGHTS, weights)
     write_record_file(folder / MODEL_JSON, record, schema=MODEL_SCHEMA)
+
+
+def safetensors_of(network: nn.Module, *, title: str) -> bytes:
+    """The state of a network as a safetensors file.
+
+    Raises:
+        ConfigError: something of it is no dense tensor of plain numbers, which alone such a file holds.
+    """
+    try:
+        # Each tensor as a copy: safetensors refuses tied weights that share their memory.
+        return safetensors.torch.save(
+            {
+                key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for key, value in network.state_dict().items()
+            }
+        )
+    except Exception as error:  # what else a state holds raises its own kinds of error
+        raise ConfigError(
+            f"{title} cannot be saved, since its state_dict holds more than dense tensors: {one_line(error)}"
+        ) from error
 
 
 def read_model_record(folder: Path) -> ModelRecord:

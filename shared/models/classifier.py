@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from ..core.errors import ConfigError
-from .architectures import Architecture, find_architecture
+from .architectures import find_architecture
 from .comparison import check_same, check_saved
 from .identity import IN_MEMORY, MANIFEST_OF_SHARDS, ClassifierRecord, Probes
-from .loading import load_weights, weights_file
+from .loading import NO_WEIGHTS, load_weights, weights_file
 from .networks import IMAGENET_MEAN, IMAGENET_STD
 from .preprocessing import Preprocessing
 from .probes import count_outputs, probe_logits
@@ -136,13 +136,15 @@ def load_model(
         DreamError: a saved model is damaged.
     """
     architecture = find_architecture(name, network=network, named_by=named_by, code=code)
+    if weights != NO_WEIGHTS and architecture.trained is not None:
+        architecture = architecture.trained
     preprocessing = Preprocessing(
         mean=tuple(mean or architecture.mean or IMAGENET_MEAN),
         std=tuple(std or architecture.std or IMAGENET_STD),
         image_size=image_size or architecture.image_size,
     )
     # A fixed seed makes `--weights none` the same teacher in every stage; other weights replace what it drew.
-    built = _build(architecture, num_classes, preprocessing.channels, seed=0)
+    built = architecture.network(num_classes, preprocessing.channels, seed=0)
     load_weights(built, architecture, weights, name=name)
     file = weights_file(weights)
     loaded = Classifier(
@@ -197,52 +199,3 @@ def reload_model(
     )
     check_same(found, record)
     return found
-
-
-def new_network(
-    name: str,
-    *,
-    num_classes: int,
-    preprocessing: Preprocessing,
-    seed: int,
-    named_by: str | None = None,
-    code: Sequence[Path] = (),
-) -> tuple[str | None, nn.Module]:
-    """A network with new weights of the named architecture, and the name that builds it (``Architecture.base``).
-
-    Raises:
-        ConfigError: see :func:`~.architectures.find_architecture`, or it cannot take the teacher's images and classes.
-    """
-    architecture = find_architecture(name, named_by=named_by, code=code)
-    network = _build(architecture, num_classes, preprocessing.channels, seed=seed)
-    if architecture.arrives_trained:
-        draw_new_weights(network, seed)
-    check_student(network, num_classes=num_classes, preprocessing=preprocessing, name=name)
-    return architecture.base, network
-
-
-def draw_new_weights(network: nn.Module, seed: int) -> None:
-    """Let every layer of a network on the CPU draw its first weights again, in place."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for module in network.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()  # type: ignore[operator]
-
-
-def check_student(network: nn.Module, *, num_classes: int, preprocessing: Preprocessing, name: str) -> None:
-    """Refuse a student that cannot take its teacher's images and classes, or be saved. Puts it in eval mode.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    outputs = count_outputs(network.eval(), preprocessing, name)
-    if outputs != num_classes:
-        raise ConfigError(f"student {name} has {outputs} classes and the teacher {num_classes}")
-    probe_logits(network, preprocessing, title=f"student {name}")  # a training that cannot be saved would be lost
-
-
-def _build(architecture: Architecture, num_classes: int | None, channels: int, *, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return architecture.build(num_classes, channels)

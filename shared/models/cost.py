@@ -9,12 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .features import last_linear
+
 WARM_UP_ROUNDS = 3  # not timed: cuDNN chooses its kernels, caches fill, and clock rates settle
 
 
 def num_filters(network: nn.Module) -> int:
-    """Number of output channels of all 2-d convolutions together. A pruning ratio is a share of this number."""
-    return sum(module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d))
+    """Number of filters: outputs of 2-d convolutions, and of linear layers but the last one, whose outputs are logits.
+
+    A pruning ratio is a share of this number.
+    """
+    last = last_linear(network)
+    hidden = [each.out_features for each in network.modules() if isinstance(each, nn.Linear) and each is not last]
+    return sum(module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d)) + sum(hidden)
 
 
 def num_parameters(network: nn.Module) -> int:

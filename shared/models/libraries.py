@@ -14,6 +14,12 @@ from .state_dicts import read_weights
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
+# torchvision's networks with auxiliary heads: the heads by the names of their attributes. They run in training alone,
+# and then the network returns a tuple. torchvision's pretrained weights are for images that such a network normalises
+# itself once more, which is a flag of the network; the names that end so build it with the flag.
+_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
+_TRANSFORM_INPUT = ".transform_input"
+
 
 def own_architecture(name: str) -> Architecture:
     network = NETWORKS[name]
@@ -40,9 +46,11 @@ def torchvision_architecture(name: str) -> Architecture:
 
     # torchvision.models alone: detection and segmentation models are registered elsewhere.
     known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
+    full, name = name, name.removesuffix(_TRANSFORM_INPUT)
+    transforms, heads = full != name, _AUXILIARY.get(name, ())
+    if name not in known or (transforms and not heads):
         raise ConfigError(
-            f"there is no teacher {name!r}{nearest(name, [*known, *NETWORKS])}"
+            f"there is no teacher {full!r}{nearest(full, [*known, *NETWORKS])}"
             " (names: torchvision's, timm/NAME, our own, a saved model's folder, path/to/file.py:factory)"
         )
     entries = torchvision.models.get_model_weights(name)
@@ -52,7 +60,13 @@ def torchvision_architecture(name: str) -> Architecture:
     def build(num_classes: int | None, channels: int) -> nn.Module:
         if channels != 3:
             raise ConfigError(f"{name} takes colour images: give --mean and --std three numbers each")
-        return torchvision.models.get_model(name, weights=None, num_classes=num_classes or 1000)
+        options = {"transform_input": transforms, "init_weights": True} if heads else {}
+        network = torchvision.models.get_model(name, weights=None, num_classes=num_classes or 1000, **options)
+        if heads:
+            network.aux_logits = False
+        for head in heads:
+            setattr(network, head, None)
+        return network
 
     def pretrained(entry: str | None) -> State:
         weights = best if entry is None else entries.__members__.get(entry)
@@ -71,14 +85,16 @@ def torchvision_architecture(name: str) -> Architecture:
         preset = best.transforms()
         size, mean, std = preset.crop_size[0], tuple(preset.mean), tuple(preset.std)
     return Architecture(
-        name=name,
+        name=full,
         build=build,
         pretrained=pretrained,
-        base=name,
+        base=full,
         image_size=size,
         mean=mean,
         std=std,
         class_names=tuple(best.meta.get("categories", ())) if best is not None else (),
+        trained=torchvision_architecture(name + _TRANSFORM_INPUT) if heads and not transforms else None,
+        auxiliary=tuple(f"{head}." for head in heads),
     )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from ..core.errors import ConfigError
 from .architecture import Architecture
 from .matching import match_weights
-from .state_dicts import fit_weights
+from .state_dicts import fit_weights, without_auxiliary
 from .weights_files import is_weights_file, read_checkpoint
 
 NO_WEIGHTS = "none"
@@ -33,11 +33,11 @@ def load_weights(network: nn.Module, architecture: Architecture, weights: str | 
     if weights == NO_WEIGHTS:
         return
     if file := weights_file(weights):
-        state = match_weights(read_checkpoint(file), network, path=file, name=name)
+        state = match_weights(read_checkpoint(file), network, auxiliary=architecture.auxiliary, path=file, name=name)
     else:
         state = architecture.pretrained(weights)
     if state is not None:
-        fit_weights(network, state, name=name)
+        fit_weights(network, without_auxiliary(state, architecture.auxiliary), name=name)
     elif (layers := batchnorm_layers(network)) and all(layers.values()):
         raise ConfigError(
             f"{name} is not trained: its BatchNorm layers have seen no batch; give it weights by --weights FILE, or"

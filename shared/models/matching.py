@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ..core.errors import ConfigError
-from .state_dicts import State, tensors_of
+from .state_dicts import State, tensors_of, without_auxiliary
 
 # Children that wrappers of torch and Lightning put between a module and its parameters.
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
@@ -41,7 +41,9 @@ class _Match:
     fits: bool
 
 
-def match_weights(checkpoint: Mapping[str, State], network: nn.Module, *, path: Path, name: str) -> State:
+def match_weights(
+    checkpoint: Mapping[str, State], network: nn.Module, *, auxiliary: tuple[str, ...] = (), path: Path, name: str
+) -> State:
     """The state dict of a file that fits a network, with its keys as the network has them.
 
     Where several fit, that of averaged weights (EMA) is taken, as timm does, and a line on stderr says so. Where none
@@ -49,12 +51,13 @@ def match_weights(checkpoint: Mapping[str, State], network: nn.Module, *, path: 
 
     Args:
         checkpoint: state dicts by their place in the file, at least one.
+        auxiliary: how the keys of weights begin that the network has no use for.
 
     Raises:
         ConfigError: several different ones fit.
     """
     own = network.state_dict()
-    matches = [match for place, state in checkpoint.items() for match in _matches(place, state, own)]
+    matches = [match for place, state in checkpoint.items() for match in _matches(place, state, own, auxiliary)]
     fitting: list[_Match] = []
     for match in matches:
         if match.fits and not any(_equal(match.state, other.state) for other in fitting):
@@ -75,7 +78,7 @@ def match_weights(checkpoint: Mapping[str, State], network: nn.Module, *, path: 
     return averaged[0].state
 
 
-def _matches(place: str, state: State, own: State) -> Iterator[_Match]:
+def _matches(place: str, state: State, own: State, auxiliary: tuple[str, ...]) -> Iterator[_Match]:
     """The readings of a state dict under each possible prefix, first as the keys are, then without wrappers' names.
 
     Of the readings that lack a tensor, only the best.
@@ -94,7 +97,7 @@ def _matches(place: str, state: State, own: State) -> Iterator[_Match]:
         fits = False
         for prefix in whole or [max(found, key=lambda prefix: found[prefix])]:
             below = {key.removeprefix(prefix): value for key, value in theirs.items() if key.startswith(prefix)}
-            part = {ours.get(key, key): value for key, value in below.items()}
+            part = without_auxiliary({ours.get(key, key): value for key, value in below.items()}, auxiliary)
             fitting = bool(whole) and all(key in own and own[key].shape == value.shape for key, value in part.items())
             fits = fits or fitting
             where = ".".join(filter(None, (place, prefix.rstrip("."))))

@@ -9,6 +9,7 @@ convolutions average out noise of single pixels.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 from collections.abc import Iterator
 
@@ -80,6 +81,25 @@ def count_outputs(network: nn.Module, preprocessing: Preprocessing, name: str) -
     if not isinstance(logits_NK, Tensor) or logits_NK.ndim != 2:
         raise ConfigError(f"{name} does not return (N, K) logits, so it is not a classifier that can be inverted")
     return logits_NK.shape[1]
+
+
+def check_training_mode(network: nn.Module, preprocessing: Preprocessing, *, title: str) -> None:
+    """Refuse a network whose output in training mode is not one tensor of logits. It is left as it was.
+
+    Raises:
+        ConfigError: it is not, or the network raises an error.
+    """
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            outputs = copy.deepcopy(network).train()(preprocessing.blank(2, device))
+    except Exception as error:  # the user's own code
+        raise ConfigError(f"{title} does not work in training mode: {one_line(error)}") from error
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+        raise ConfigError(
+            f"{title} returns something else than (N, K) logits in training mode: leave out its auxiliary heads, as"
+            " by aux_logits=False"
+        )
 
 
 def _noise(kind: str, count: int, channels: int, side: int) -> Tensor:

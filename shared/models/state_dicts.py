@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def tensors_of(state: State) -> list[tuple[str, ...]]:
     return [tuple(keys) for keys in found.values()]
 
 
+def without_auxiliary(state: State, auxiliary: tuple[str, ...]) -> State:
+    """A state dict without the keys that begin so: weights that the network has no use for."""
+    return {key: value for key, value in state.items() if not key.startswith(auxiliary)} if auxiliary else state
+
+
 def fit_weights(network: nn.Module, state: State, *, name: str) -> None:
     """Load a state dict into a network, in place. Only BatchNorm's batch counters may be missing, and all but one of
     the names of a tied tensor: safetensors keeps one.
@@ -85,7 +91,11 @@ def fit_weights(network: nn.Module, state: State, *, name: str) -> None:
             raise ConfigError(
                 f"the weights do not fit {name}: {key} is {given} there, and {value.dtype} in the network"
             )
-    network.load_state_dict(state, strict=False)
+    # Which version of its layers' code a state is of stands beside its tensors, and most files lose it. Where shapes
+    # fit, it is the network's own.
+    versioned = OrderedDict(state)
+    versioned._metadata = own._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(versioned, strict=False)
 
 
 def _converts(given: torch.dtype, own: torch.dtype) -> bool:

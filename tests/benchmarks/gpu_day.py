@@ -40,7 +40,6 @@ DISTRIBUTIONS = (
     "timm",
     "numpy",
     "webdataset",
-    "torch-pruning",
     "nvidia-dali-cuda130",
 )
 END = 4.0  # seconds that stay unused: to kill a part and write the results

@@ -20,7 +20,8 @@ from dreamdistill.distill.muon import Muon
 from dreamdistill.distill.recipe import Training
 from dreamdistill.distill.trainer import Step, set_up
 from dreamdistill.shared.core.launch import Rows
-from dreamdistill.shared.models.classifier import load_model, new_network
+from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.models.students import new_network
 from dreamdistill.shared.shards.batches import Batch
 
 SYNCS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::unique2"}
@@ -75,7 +76,7 @@ def test_a_training_step_reads_nothing_on_the_host(changes: dict[str, Any], host
     _, student = new_network("digits_cnn_small", num_classes=10, preprocessing=teacher.preprocessing, seed=0)
     example_NCHW = teacher.preprocessing.blank(1)
     criterion = Distillation.of(training, student=student, teacher=teacher.network, example_NCHW=example_NCHW)
-    network, optimizers = set_up(student, criterion, training)
+    network, optimizers = set_up(student, criterion, training, teacher.preprocessing.blank(1))
     step = Step(
         forward=ALONE.parallel(network.train(), example_NCHW),
         views=criterion.views(training, teacher.preprocessing),

@@ -19,9 +19,10 @@ from dreamdistill.distill.stage import run
 from dreamdistill.shared.core.config import to_mapping
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.checkpoints import MODEL_WEIGHTS
-from dreamdistill.shared.models.classifier import load_model, new_network
+from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.preprocessing import Preprocessing
 from dreamdistill.shared.models.state_dicts import read_weights
+from dreamdistill.shared.models.students import new_network
 
 DIGITS = Preprocessing(mean=(0.305,), std=(0.376,), image_size=8)
 

@@ -20,9 +20,9 @@ from dreamdistill.distill.trainer import train
 from dreamdistill.distill.views import View, Views
 from dreamdistill.shared.core.config import to_mapping
 from dreamdistill.shared.core.errors import StoppedError
-from dreamdistill.shared.models.classifier import new_network
 from dreamdistill.shared.models.preprocessing import Preprocessing
 from dreamdistill.shared.models.results import ResultFolder
+from dreamdistill.shared.models.students import new_network
 from dreamdistill.shared.shards.batches import Batch, Loader
 from dreamdistill.shared.shards.folder import ShardFolder
 from dreamdistill.shared.shards.loaders import make_loader

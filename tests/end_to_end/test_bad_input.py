@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 from helpers import Di, Fails, contents
 
-from dreamdistill.shared.models.classifier import new_network
 from dreamdistill.shared.models.preprocessing import Preprocessing
+from dreamdistill.shared.models.students import new_network
 
 DIGITS = Preprocessing(mean=(0.305,), std=(0.376,), image_size=8)
 TINY = ["--images", 4, "--shard-size", 4, "--steps", 2, "--workers", 1]

@@ -73,9 +73,7 @@ def test_a_pipeline_of_every_stage_and_again_from_where_it_is(di: Callable, tmp_
     assert "noise student" in table.stdout
 
 
-def test_a_pruned_network_loads_without_torch_pruning(
-    di: Callable, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pruned_network_loads_as_it_was_measured(di: Callable, shards: Path, tmp_path: Path) -> None:
     options = [
         "--shards",
         shards,
@@ -90,7 +88,6 @@ def test_a_pruned_network_loads_without_torch_pruning(
         "--json",
     ]
     pruned = json.loads(di("di-prune", *options).stdout)
-    monkeypatch.setitem(sys.modules, "torch_pruning", None)
     again = load_model(str(tmp_path / "p"))
     assert num_parameters(again.network) == pruned["parameters_after"]
     assert top1(again.network, open_labelled("digits", 10), again.preprocessing) == pruned["top1_after"]

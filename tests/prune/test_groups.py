@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
@@ -70,8 +69,8 @@ class Tied(nn.Module):
         self.on_image = nn.Conv2d(3, 3, 3, padding=1)
         self.free = nn.Conv2d(3, 8, 1)
         self.before_grouped = nn.Conv2d(8, 8, 1)
-        self.grouped = nn.Conv2d(8, 8, 3, groups=2)
-        self.after_grouped = nn.Conv2d(8, 8, 1)
+        self.grouped = nn.Conv2d(8, 4, 3, groups=2)
+        self.after_grouped = nn.Conv2d(4, 8, 1)
         self.head = nn.Conv2d(8, 5, 1)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -80,20 +79,79 @@ class Tied(nn.Module):
         return self.head(self.after_grouped(out.relu()).relu()).relu().mean((2, 3))
 
 
-def test_channels_of_the_image_the_logits_and_grouped_convolutions_stay() -> None:
-    groups = find_groups(Tied(), torch.zeros(1, 3, 8, 8))
+def test_channels_of_the_image_and_the_logits_stay_and_those_of_grouped_convolutions_go_by_their_place() -> None:
+    groups = by_name(find_groups(Tied(), torch.zeros(1, 3, 8, 8)))
 
-    assert [group.name for group in groups] == ["free", "after_grouped"]
+    assert list(groups) == ["free", "before_grouped", "grouped", "after_grouped"]
+    # 8 inputs in 2 groups are 4 places, 4 outputs 2.
+    assert [groups[name].num_channels for name in groups] == [8, 4, 2, 8]
+    written = next(member for member in groups["grouped"].members if member.layer == "grouped")
+    assert (written.indices, written.channels) == ((0, 1, 2, 3), (0, 1, 0, 1))
+    gates = random_gates(Tied())
+    expected = (gates["grouped"][:2] + gates["grouped"][2:]) / 2  # a mean: one place counts as much as one channel
+    torch.testing.assert_close(groups["grouped"].scores(gates), expected)
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        partial(torchvision.models.shufflenet_v2_x0_5, num_classes=10),
-        partial(torchvision.models.VisionTransformer, 32, 8, 1, 2, 16, 16, num_classes=10),
-    ],
-    ids=["shufflenet", "vit"],
-)
-def test_architectures_that_cannot_be_traced_are_refused_in_one_sentence(build: Callable[[], nn.Module]) -> None:
+def test_the_hidden_layers_of_transformers_are_groups() -> None:
+    network = torchvision.models.VisionTransformer(32, 8, 1, 2, 16, 24, num_classes=10)
+    (group,) = find_groups(network, torch.zeros(1, 3, 32, 32))
+    assert group.num_channels == 24
+    assert (layers(group, "out"), layers(group, "in")) == (
+        {"encoder.layers.encoder_layer_0.mlp.0"},
+        {"encoder.layers.encoder_layer_0.mlp.3"},
+    )
+
+
+class Shuffled(nn.Module):
+    """Its channels in another order, by three places of two halves each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.after, self.linear = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        out = self.before(x_NCHW)
+        count, channels, height, width = out.shape
+        out = out.view(count, 2, channels // 2, height, width).transpose(1, 2).reshape(out.shape)
+        return self.linear(self.after(out).mean((2, 3)))
+
+
+def test_a_channel_shuffle_ties_the_same_places() -> None:
+    group, _ = find_groups(Shuffled(), torch.zeros(1, 3, 8, 8))
+    assert {member.layer: member.channels for member in group.members} == {
+        "before": (0, 1, 2, 0, 1, 2),
+        "after": (0, 0, 1, 1, 2, 2),
+    }
+
+
+def twice_the_weight() -> nn.Module:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(3 * 64, 5))
+    network[1].weight = network[0].weight
+    return network
+
+
+def weight_normed() -> nn.Module:
+    convolution = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 1))
+    return nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 5))
+
+
+@pytest.mark.parametrize("build", [twice_the_weight, weight_normed])
+def test_layers_whose_weights_are_not_their_own_stay(build: Callable[[], nn.Module]) -> None:
     with pytest.raises(ConfigError, match=r"cannot be pruned .* di-distill"):
-        find_groups(build(), torch.zeros(1, 3, 32, 32))
+        find_groups(build(), torch.zeros(1, 3, 8, 8))
+
+
+class Opaque(nn.Module):
+    """An operation of no known kind between two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.after, self.linear = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        out = self.after(torch.sort(self.before(x_NCHW), dim=1).values)
+        return self.linear(out.mean((2, 3)))
+
+
+def test_what_an_unknown_operation_reads_stays() -> None:
+    assert [group.name for group in find_groups(Opaque(), torch.zeros(1, 3, 8, 8))] == ["after"]

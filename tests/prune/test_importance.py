@@ -97,7 +97,7 @@ def test_score_is_the_mean_over_minibatches_of_the_squared_gate_gradient(
 def test_every_gate_has_a_score_and_a_layer_that_never_runs_has_0(network: nn.Module, batches: Batches) -> None:
     scores = gate_scores(network, batches)
 
-    assert scores.keys() == {"conv1", "bn1", "conv2", "depthwise", "bn2", "auxiliary"}
+    assert scores.keys() == {"conv1", "bn1", "conv2", "depthwise", "bn2", "linear", "auxiliary"}
     assert all(score.dtype == torch.float64 for score in scores.values())
     assert scores["auxiliary"].tolist() == [0.0, 0.0]
 

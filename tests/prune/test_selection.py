@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dreamdistill.prune.budget import CostTable, FilterCosts
-from dreamdistill.prune.groups import ChannelGroup, find_groups
+from dreamdistill.prune.groups import ChannelGroup
+from dreamdistill.prune.planning import MIN_SHARE, plan_pruning
 from dreamdistill.prune.schedule import prune_network
-from dreamdistill.prune.selection import MIN_SHARE, choose_channels
+from dreamdistill.prune.selection import choose_channels
 from dreamdistill.prune.surgery import remove_channels
 from dreamdistill.shared.models.channels import channel_config
 from dreamdistill.shared.models.cost import num_filters, num_parameters
@@ -43,7 +44,7 @@ def test_the_least_important_channels_are_chosen_until_the_budget_is_met(
     scores = [torch.tensor([0.5, 0.6, 0.2]), torch.tensor([0.3, 0.1, 0.7, 0.8])]
     costs = [torch.full((3,), 4), torch.full((4,), 1)]
 
-    chosen = choose_channels(groups, scores, costs, budget, original={"a": [3, 3, 1], "b": [20, 3, 1]})
+    chosen = choose_channels(groups, scores, costs, budget, floors={"a": 1, "b": 2})
 
     assert chosen == expected
 
@@ -52,15 +53,18 @@ def test_every_layer_keeps_its_share_however_often_channels_are_removed() -> Non
     network = digits_cnn()
     original = channel_config(network)
     example_NCHW = torch.zeros(1, 1, 8, 8)
+    plan = plan_pruning(network, 0.3, make_costs=FilterCosts, example_NCHW=example_NCHW)
     for _ in range(3):
-        groups, table = find_groups(network, example_NCHW), FilterCosts(network)
+        groups, table = plan.groups(network, example_NCHW), FilterCosts(network)
         scores = [torch.rand(group.num_channels) for group in groups]
-        chosen = choose_channels(groups, scores, [table(group) for group in groups], 10**6, original=original)
+        chosen = choose_channels(groups, scores, [table(group) for group in groups], 10**6, floors=plan.floors)
         remove_channels(network, groups, chosen, example_NCHW)
 
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            assert module.out_channels == math.ceil(MIN_SHARE * original[name][0])
+        if isinstance(module, nn.Conv2d):  # those between two others, and those of residual streams
+            share = MIN_SHARE if name.endswith("0.conv1") else (1 - 0.3) / 2
+            assert module.out_channels == math.ceil(share * original[name][0])
+    assert num_filters(digits_cnn()) - num_filters(network) == plan.removable
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ def test_the_cost_that_is_saved_is_an_argument(make_costs: type[FilterCosts] | t
 
     prune_network(
         network,
-        0.4,
+        plan_pruning(network, 0.4, make_costs=make_costs, example_NCHW=x_NCHW[:1]),
         make_costs=make_costs,
         iterations=3,
         batches=lambda: [(x_NCHW, targets_N)],

@@ -55,6 +55,8 @@ def test_a_dry_run_says_what_each_iteration_takes(shards: Path, tmp_path: Path) 
     assert plan == {
         "filters": 216,
         "filters_to_remove": 65,
+        "filters_removable": 156,
+        "groups_left_out": [],
         "iterations": 2,
         "images_per_iteration": 30,
         "epochs": 1,

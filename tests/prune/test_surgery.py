@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dreamdistill.prune.budget import FilterCosts
 from dreamdistill.prune.groups import find_groups
 from dreamdistill.prune.importance import gate_scores
+from dreamdistill.prune.planning import plan_pruning
 from dreamdistill.prune.selection import choose_channels
 from dreamdistill.prune.surgery import remove_channels
 from dreamdistill.shared.core.errors import ConfigError
@@ -75,7 +76,7 @@ def check_removal_of_zeros(network: nn.Module, size: int) -> None:
     for group in groups:  # gamma = beta = 0, or weights of 0 where there is no BatchNorm: the outputs are 0
         for member in group.members:
             module = network.get_submodule(member.layer)
-            if member.side == "out" and isinstance(module, (nn.BatchNorm2d, nn.Conv2d)):
+            if member.side == "out" and isinstance(module, (nn.BatchNorm2d, nn.Conv2d, nn.Linear)):
                 zeros = [i for i, c in zip(member.indices, member.channels, strict=True) if c in removed[group.name]]
                 with torch.no_grad():
                     for parameter in module.parameters():
@@ -124,14 +125,15 @@ def test_pruned_twice_then_rebuilt_from_its_channel_configuration(name: str) -> 
     torch.manual_seed(0)
     build, channels, size = ROUND_TRIPS[name]
     network = build().eval().requires_grad_(False)
-    original, filters = channel_config(network), num_filters(network)
+    filters = num_filters(network)
     x_NCHW = torch.randn(2, channels, size, size)
     largest = 0
     for _ in range(2):
         groups, table = find_groups(network, x_NCHW[:1]), FilterCosts(network)
         gates = gate_scores(network, [(x_NCHW, torch.tensor([0, 1]))])
         scores, costs = [group.scores(gates) for group in groups], [table(group) for group in groups]
-        chosen = choose_channels(groups, scores, costs, filters // 10, original=original)
+        floors = {group.name: 1 for group in groups}
+        chosen = choose_channels(groups, scores, costs, filters // 10, floors=floors)
         remove_channels(network, groups, chosen, x_NCHW[:1])
         largest = max(int(each.max()) for each in costs)
 
@@ -146,21 +148,21 @@ def test_pruned_twice_then_rebuilt_from_its_channel_configuration(name: str) -> 
         assert torch.equal(rebuilt(x_NCHW), logits_NK)
 
 
-class Flipped(nn.Module):
-    """Reverses the order of its channels, which the tracer takes for an operation that keeps it."""
+class HardCoded(nn.Module):
+    """Takes the first half of its channels by a number, which holds for the whole network only."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 8, 3)
-        self.conv2 = nn.Conv2d(8, 8, 3)
+        self.conv2 = nn.Conv2d(4, 8, 3)
         self.linear = nn.Linear(8, 5)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        return self.linear(self.conv2(self.conv1(x_NCHW).relu().flip(1)).mean((2, 3)))
+        return self.linear(self.conv2(self.conv1(x_NCHW).relu()[:, 4:]).mean((2, 3)))
 
 
 def test_a_misread_architecture_is_refused_before_it_is_changed() -> None:
-    network = Flipped()
+    network = HardCoded()
     before = network.state_dict()
     groups = find_groups(network, torch.zeros(1, 3, 8, 8))
 
@@ -168,3 +170,33 @@ def test_a_misread_architecture_is_refused_before_it_is_changed() -> None:
         remove_channels(network, groups, {"conv1": [1]}, torch.zeros(1, 3, 8, 8))
 
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_one_bad_group_is_left_out_and_named() -> None:
+    plan = plan_pruning(HardCoded(), 0.2, make_costs=FilterCosts, example_NCHW=torch.zeros(1, 3, 8, 8))
+    assert plan.left_out == ("conv1",)
+    assert "conv1" in str(plan.remark())
+    assert set(plan.floors) == {"conv2"}
+
+
+def test_a_ratio_that_cannot_be_reached_is_refused_with_the_one_that_can() -> None:
+    with pytest.raises(ConfigError, match=r"--ratio 0\.5 is more .* --ratio 0\.37 is the most"):
+        plan_pruning(HardCoded(), 0.5, make_costs=FilterCosts, example_NCHW=torch.zeros(1, 3, 8, 8))
+
+
+def test_a_branch_that_starts_asleep_hides_no_mistake() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Asleep(), nn.Flatten(), nn.Linear(8 * 36, 5))
+    plan = plan_pruning(network, 0.2, make_costs=FilterCosts, example_NCHW=torch.zeros(1, 3, 8, 8))
+    assert plan.left_out == ("2.conv1",)
+
+
+class Asleep(nn.Module):
+    """A residual block that cannot be narrowed, with a scale that starts so small that nobody would see it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.gamma = nn.Parameter(1e-6 * torch.ones(1))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return x_NCHW + self.gamma * self.conv2(self.conv1(x_NCHW)[:, torch.arange(8).flip(0) % 7])

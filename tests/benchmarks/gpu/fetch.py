@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "build/gpu-day"
-PACKAGES = ("webdataset", "braceexpand", "torch-pruning")
+PACKAGES = ("webdataset", "braceexpand")
 MOST_MIB = 64  # of the checkout and the folder together
 MIB = 2**20
 PURE = ("--no-deps", "--only-binary=:all:", "--platform=any", "--implementation=py", "--abi=none", "--no-compile")

@@ -22,7 +22,8 @@ from torch import Tensor
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.shared.core.numerics import autocast
-from dreamdistill.shared.models.classifier import load_model, new_network
+from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.models.students import new_network
 from dreamdistill.shared.shards.loaders import dali_is_installed
 
 COMPILING = 40  # seconds that compiling the bare networks may take (estimated)

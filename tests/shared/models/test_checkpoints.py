@@ -21,8 +21,9 @@ from dreamdistill.shared.models.checkpoints import (
     read_model_record,
     save_model,
 )
-from dreamdistill.shared.models.classifier import load_model, new_network
+from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.preprocessing import Preprocessing
+from dreamdistill.shared.models.students import new_network
 
 GREY = Preprocessing(mean=(0.1,), std=(0.2,), image_size=8)
 

@@ -14,10 +14,11 @@ from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.architectures import find_architecture
 from dreamdistill.shared.models.channels import apply_channel_config, channel_config
 from dreamdistill.shared.models.checkpoints import save_model
-from dreamdistill.shared.models.classifier import Classifier, check_same, load_model, new_network, reload_model
+from dreamdistill.shared.models.classifier import Classifier, check_same, load_model, reload_model
 from dreamdistill.shared.models.networks import NETWORKS, PadShortcut
 from dreamdistill.shared.models.preprocessing import Preprocessing
 from dreamdistill.shared.models.state_dicts import weights_sha256
+from dreamdistill.shared.models.students import new_network
 
 GREY = Preprocessing(mean=(0.1,), std=(0.2,), image_size=8)
 REAL = Path(__file__).parents[4] / "shared/data/cifar10-resnet20.safetensors"

@@ -1,0 +1,75 @@
+"""What pruning did to a network: accuracy, sizes and latency, before and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ..shared.data.accuracy import top1
+from ..shared.data.labelled import LabelledSet
+from ..shared.models.classifier import Classifier
+from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneReport:
+    """The network before and after.
+
+    Attributes:
+        top1_before, top1_after: on the images of ``eval``, 0 to 1; None without any.
+        filters_before, filters_after: see :func:`~dreamdistill.shared.models.cost.num_filters`.
+        macs_before, macs_after: multiply-adds of one image.
+        latency_before_ms, latency_after_ms: of one forward of ``latency_batch`` images, medians, measured in turn.
+        seconds: of scoring, surgery and training.
+    """
+
+    top1_before: float | None
+    top1_after: float | None
+    filters_before: int
+    filters_after: int
+    parameters_before: int
+    parameters_after: int
+    macs_before: int
+    macs_after: int
+    latency_before_ms: float
+    latency_after_ms: float
+    seconds: float
+    eval: str | None
+
+
+def measure(
+    teacher: Classifier,
+    pruned: nn.Module,
+    *,
+    images: LabelledSet | None,
+    eval: str | None,
+    top1_before: float | None,
+    example_NCHW: Tensor,
+    latency_batch: int,
+    seconds: float,
+) -> PruneReport:
+    """The report of a pruned network.
+
+    Args:
+        images: what ``eval`` names; None without any.
+        top1_before: the teacher's, which was measured before the work.
+        example_NCHW: one image, on the device of both networks.
+        seconds: of scoring, surgery and training.
+    """
+    batch_NCHW = example_NCHW.expand(latency_batch, -1, -1, -1).contiguous()
+    latency = paired_latency_ms([teacher.network, pruned], batch_NCHW)
+    return PruneReport(
+        top1_before=top1_before,
+        top1_after=top1(pruned, images, teacher.preprocessing) if images else None,
+        filters_before=num_filters(teacher.network),
+        filters_after=num_filters(pruned),
+        parameters_before=num_parameters(teacher.network),
+        parameters_after=num_parameters(pruned),
+        macs_before=count_macs(teacher.network, example_NCHW),
+        macs_after=count_macs(pruned, example_NCHW),
+        latency_before_ms=round(latency[0], 4),
+        latency_after_ms=round(latency[1], 4),
+        seconds=seconds,
+        eval=eval,
+    )
