@@ -130,11 +130,11 @@ class _Within(torch.autograd.Function):
         return clamped
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         x_NCHW, clamped = ctx.saved_tensors
         # Descent goes against the gradient, so it leads back where gradient and excess have one sign.
-        leads_back = (x_NCHW - clamped).mul_(gradient).ge_(0)  # in place: each copy costs as much as the arithmetic
-        return leads_back.mul_(gradient), None, None
+        leads_back = (x_NCHW - clamped).mul_(gradients[0]).ge_(0)  # in place: each copy costs as much as the arithmetic
+        return leads_back.mul_(gradients[0]), None, None
 
 
 PARAMETRIZATIONS: dict[str, type[Parametrization]] = {"pixels": Pixels, "spectrum": Spectrum}
