@@ -6,17 +6,17 @@ A teacher, a student and a verifier are all classifiers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..core.errors import ConfigError
-from .architectures import Architecture, find_architecture
+from .architectures import find_architecture
 from .comparison import check_same, check_saved
 from .identity import IN_MEMORY, MANIFEST_OF_SHARDS, ClassifierRecord, Probes
-from .loading import load_weights, weights_file
+from .loading import Build, load_weights, weights_file
 from .networks import IMAGENET_MEAN, IMAGENET_STD
 from .preprocessing import Preprocessing
 from .probes import count_outputs, probe_logits
@@ -142,8 +142,9 @@ def load_model(
         image_size=image_size or architecture.image_size,
     )
     # A fixed seed makes `--weights none` the same teacher in every stage; other weights replace what it drew.
-    built = _build(architecture, num_classes, preprocessing.channels, seed=0)
-    load_weights(built, architecture, weights, name=name)
+    build = partial(architecture.build, num_classes, preprocessing.channels)
+    built = _seeded(build, 0)
+    load_weights(built, architecture, weights, name=name, build=build)
     file = weights_file(weights)
     loaded = Classifier(
         built.to(device),
@@ -214,7 +215,7 @@ def new_network(
         ConfigError: see :func:`~.architectures.find_architecture`, or it cannot take the teacher's images and classes.
     """
     architecture = find_architecture(name, named_by=named_by, code=code)
-    network = _build(architecture, num_classes, preprocessing.channels, seed=seed)
+    network = _seeded(partial(architecture.build, num_classes, preprocessing.channels), seed)
     if architecture.arrives_trained:
         draw_new_weights(network, seed)
     check_student(network, num_classes=num_classes, preprocessing=preprocessing, name=name)
@@ -242,7 +243,7 @@ def check_student(network: nn.Module, *, num_classes: int, preprocessing: Prepro
     probe_logits(network, preprocessing, title=f"student {name}")  # a training that cannot be saved would be lost
 
 
-def _build(architecture: Architecture, num_classes: int | None, channels: int, *, seed: int) -> nn.Module:
+def _seeded(build: Build, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return architecture.build(num_classes, channels)
+        return build()
