@@ -6,7 +6,7 @@ A teacher, a student and a verifier are all classifiers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -145,7 +145,8 @@ def load_model(
     )
     # A fixed seed makes `--weights none` the same teacher in every stage; other weights replace what it drew.
     built = architecture.network(num_classes, preprocessing.channels, seed=0)
-    load_weights(built, architecture, weights, name=name)
+    build = partial(architecture.build, num_classes, preprocessing.channels)
+    load_weights(built, architecture, weights, name=name, build=build)
     file = weights_file(weights)
     loaded = Classifier(
         built.to(device),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ..core.errors import ConfigError
@@ -15,15 +17,21 @@ from .weights_files import is_weights_file, read_checkpoint
 NO_WEIGHTS = "none"
 
 
+Build = Callable[[], nn.Module]
+
+
 def weights_file(weights: str | None) -> Path | None:
     """The file that a ``--weights`` value means; None if it means something else."""
     return Path(weights) if weights not in (None, NO_WEIGHTS) and is_weights_file(weights) else None
 
 
-def load_weights(network: nn.Module, architecture: Architecture, weights: str | None, *, name: str) -> None:
+def load_weights(
+    network: nn.Module, architecture: Architecture, weights: str | None, *, name: str, build: Build
+) -> None:
     """Put weights into a network that the architecture has built, in place.
 
     Args:
+        build: builds such a network again.
         weights: a file, the name of an entry, ``none``, or None for the best that there are.
         name: the network's, for messages.
 
@@ -38,7 +46,7 @@ def load_weights(network: nn.Module, architecture: Architecture, weights: str | 
         state = architecture.pretrained(weights)
     if state is not None:
         fit_weights(network, without_auxiliary(state, architecture.auxiliary), name=name)
-    elif (layers := batchnorm_layers(network)) and all(layers.values()):
+    elif (layers := batchnorm_layers(network)) and all(layers.values()) and _is_random(build):
         raise ConfigError(
             f"{name} is not trained: its BatchNorm layers have seen no batch; give it weights by --weights FILE, or"
             " --weights none if it is meant to be random"
@@ -55,3 +63,18 @@ def batchnorm_layers(network: nn.Module) -> dict[str, bool]:
         if last == "running_mean" and variance is not None:
             found[name[1:] or type(network).__name__] = not bool(mean.any()) and bool((variance == 1).all())
     return found
+
+
+def _is_random(build: Build) -> bool:
+    """Whether a network's weights follow from random numbers: of the caller's seed, or of one that it sets itself.
+
+    Weights that it sets or reads are the same for two seeds, and leave the caller's random numbers in two states.
+    """
+    built = []
+    for seed in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            built.append((build().state_dict(), torch.get_rng_state()))
+    (one, after_one), (other, after_other) = built
+    same = one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    return not same or torch.equal(after_one, after_other)

@@ -18,6 +18,10 @@ Start = Callable[..., subprocess.Popen[str]]
 WaitFor = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
 
 BIN = Path(sys.executable).parent  # not resolved: the commands lie beside a virtual environment's link
+ODD_NAMES = (  # of folders
+    *("run#1", "50%", "a b", "it's", 'a"b', "späte Läufe", "列", "{a..c}", "{000000..000001}", "a::b", "-x", "--x"),
+    *("[red]", "*?", "$HOME", "`ls`", "pipe:cat", "s3:x", "a,b", "a;b&c|d", "~", "a\\b", "new\nline", "x.tar", "a=b@c"),
+)
 PATIENCE = 120  # seconds, on a busy machine
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and locks are those of POSIX")
 

@@ -12,6 +12,7 @@ import torch
 from helpers import BIN, PATIENCE, Di, Fails, contents
 from torch import nn
 
+from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.shards.manifest import load_manifest
 
@@ -209,6 +210,18 @@ def test_stdout_is_one_json_object_whatever_a_network_prints(code: Path, out: Pa
 
 
 # Networks that were not trained
+
+
+@pytest.mark.parametrize("seed", ["", "torch.manual_seed(0)"])
+def test_random_weights_are_not_taken_for_trained_ones(code: Path, seed: str) -> None:
+    text = LAYERS.replace("made[1].running_mean += 0.1", "").replace("layers(", "make(")
+    name = write(code, text.replace("torch.manual_seed(0)", seed))
+    with pytest.raises(ConfigError, match="make is not trained"):
+        load_model(name, mean=(0.5,), std=(0.5,), image_size=8)
+    # Weights that the file sets are no random ones, though its BatchNorm has seen nothing.
+    own = "    for value in made.parameters():\n        value.data.fill_(0.1)\n    return made"
+    name = write(code, text.replace("torch.manual_seed(0)", "").replace("    return made", own))
+    assert load_model(name, mean=(0.5,), std=(0.5,), image_size=8).num_classes == 3
 
 
 def test_a_network_that_was_not_trained(di: Di, fails: Fails, code: Path, out: Path, tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from helpers import ODD_NAMES
 
 from dreamdistill.shared.core.launch import Place
 from dreamdistill.shared.models.classifier import load_model
@@ -117,3 +121,12 @@ def test_dali_decodes_only_the_rows_of_its_process(grey: ShardFolder) -> None:
     decoded = torch.cat([outputs[0]["image"] for outputs in share.iterator])
     assert (decoded[0::2] == 0).all()
     assert (decoded[1::2] != 0).any((1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_folders_of_any_name(kind: str, grey: ShardFolder, tmp_path: Path) -> None:
+    plain = together(list(loader(grey, kind)))
+    for name in ODD_NAMES:
+        moved = ShardFolder.open(shutil.copytree(grey.path, tmp_path / name / "shards"))
+        found = together(list(loader(moved, kind)))
+        assert all(torch.equal(one, other) for one, other in zip(plain, found, strict=True)), name
