@@ -1,4 +1,4 @@
-"""Real networks, small ones of many families, lose 30 % of their filters; all are in ``tests/benchmarks/networks.py``."""
+"""Real networks, small ones of many families, lose 30 % of their filters. ``tests/benchmarks/networks.py`` has all."""
 
 from __future__ import annotations
 
