@@ -32,10 +32,10 @@ class Health:
 def examine(classifier: Classifier) -> Health:
     """Look for what makes a classifier useless to invert. Costs a few forward passes of one image.
 
-    Errors are: tensors with NaN or infinity; BatchNorm statistics that no training leaves behind (a negative variance,
-    0 in every channel of a layer, or those of no batch at all, unless the weights are meant to be random); a single
-    class; logits that float16 cannot hold. Warnings are: outputs that are probabilities, or the same for all images;
-    some BatchNorm layers that have seen no batch.
+    Errors are: tensors with NaN or infinity; variances of BatchNorm that no training leaves behind (negative, or 0 in
+    every channel of a layer); a single class; logits that float16 cannot hold. Warnings are: outputs that are
+    probabilities, or the same for all images; BatchNorm layers that have seen no batch, unless the weights are meant to
+    be random. A user's network that comes untrained is refused when it is loaded (:mod:`.loading`).
 
     Raises:
         ConfigError: its logits are no finite numbers, or not the same each time, and its tensors do not tell why.
@@ -45,14 +45,10 @@ def examine(classifier: Classifier) -> Health:
     layers = batchnorm_layers(classifier.network)
     unseen = [name for name, is_new in layers.items() if is_new]
     if unseen and classifier.weights != NO_WEIGHTS:
-        seen = (
-            f"{len(unseen)} of {len(layers)} BatchNorm layers, {unseen[0]} first, have seen no batch: they still hold"
+        warnings.append(
+            f"{len(unseen)} of {len(layers)} BatchNorm layers, {unseen[0]} first, have seen no batch: they still hold the"
+            " mean 0 and the variance 1 of a new layer"
         )
-        seen += " the mean 0 and the variance 1 of a new layer"
-        if len(unseen) < len(layers) or classifier.name is None:
-            warnings.append(seen)
-        else:
-            errors.append(f"{seen}; give trained --weights, or --weights none if random ones are meant")
     if classifier.num_classes == 1:
         errors.append(
             "it has one class, so there is nothing to tell apart; give a network with an output for each class"
