@@ -11,10 +11,11 @@ from torch import nn
 from ..shared.cli.checking import check_shards
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.launch import Place, Rows
-from ..shared.data.accuracy import top1
+from ..shared.data.accuracy import check_first, top1
 from ..shared.data.labelled import open_labelled
 from ..shared.models.checkpoints import save_model
 from ..shared.models.classifier import Classifier
+from ..shared.models.cost import MACS_PER_SECOND, count_macs, seconds_for
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Batch
@@ -23,6 +24,7 @@ from ..shared.shards.loaders import make_loader, resolve_loader
 from .config import DistillConfig
 from .criterion import Distillation
 from .distributed import Group, joined, share_processors, torchrun_place
+from .muon import multiply_adds
 from .networks import find_teacher, start_student
 from .trainer import seconds_per_step, train
 
@@ -117,7 +119,8 @@ def _run(
 
 
 def dry_run(config: DistillConfig) -> dict[str, Any] | None:
-    """What :func:`run` would do, with the seconds that it would take by the time of one step. Writes nothing.
+    """What :func:`run` would do, with the seconds that it would take (:func:`~..shared.models.cost.seconds_for`). It
+    looks at the first images of ``eval``, and writes nothing.
 
     Under torchrun, None in all processes but the first.
     """
@@ -132,20 +135,31 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     student = start_student(config, record, None, teacher)
     steps = shards.num_batches(training.batch_size)
     epochs = training.passes(steps)
-    count = max(2, min(training.batch_size, shards.num_samples) // place.world)
-    batch = Batch(
-        preprocessing.to_pixels(preprocessing.blank(count, device)),
-        torch.zeros(count, record.num_classes, device=device),
-        torch.zeros(count, dtype=torch.long, device=device),
-        Rows(count),
-    )
     network, example_NCHW = student.network.to(device), preprocessing.blank(1, device)
     criterion = Distillation.of(
         training, student=network, teacher=teacher.network if teacher else None, example_NCHW=example_NCHW
     )
+    if config.eval:
+        check_first(config.eval, preprocessing, record.num_classes)
     views = criterion.views(training, preprocessing)
+
+    def seconds_of(images: int) -> float:
+        batch = Batch(
+            preprocessing.to_pixels(preprocessing.blank(images, device)),
+            torch.zeros(images, record.num_classes, device=device),
+            torch.zeros(images, dtype=torch.long, device=device),
+            Rows(images),
+        )
+        return seconds_per_step(network, batch, criterion, views=views, training=training, example_NCHW=example_NCHW)
+
+    count = max(2, min(training.batch_size, shards.num_samples) // place.world)
+    one = sum(count_macs(each.eval(), example_NCHW) for each in (network, criterion.teacher) if each is not None)
+    rate = MACS_PER_SECOND[device.type]
+    fixed = multiply_adds(network.parameters()) / rate
     with share_processors(place), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        seconds = seconds_per_step(network, batch, criterion, views=views, training=training, example_NCHW=example_NCHW)
+        seconds = seconds_for(
+            seconds_of, count, least=2, smallest=fixed + 2 * one / rate, guess=fixed + count * one / rate
+        )
     return {
         "student": student.architecture,
         "images": shards.num_samples,

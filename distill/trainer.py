@@ -114,12 +114,9 @@ def seconds_per_step(
     network, optimizers = set_up(student, criterion, training)
     forward = ALONE.parallel(network.train(), example_NCHW)
     step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
-    seconds = 0.0
-    for _ in range(2):  # the first is a warm-up
-        started = time.monotonic()
-        float(step(batch))  # waits for the device
-        seconds = time.monotonic() - started
-    return seconds
+    started = time.monotonic()
+    float(step(batch))  # waits for the device
+    return time.monotonic() - started
 
 
 def set_up(

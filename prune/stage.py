@@ -21,7 +21,7 @@ from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.errors import DreamError
 from ..shared.core.launch import Place, require_alone
-from ..shared.data.accuracy import top1
+from ..shared.data.accuracy import check_first, top1
 from ..shared.data.labelled import open_labelled
 from ..shared.models.checkpoints import MODEL_JSON, save_model
 from ..shared.models.classifier import Classifier, load_model, reload_model
@@ -119,8 +119,13 @@ def _run(config: PruneConfig, given: Classifier | None, device: torch.device) ->
 
 
 def dry_run(config: PruneConfig) -> dict[str, Any]:
-    """What :func:`run` would do: filters to remove, images to score and to train on. Writes nothing."""
+    """What :func:`run` would do: filters to remove, images to score and to train on.
+
+    It looks at the first images of ``eval``, and writes nothing.
+    """
     shards, teacher = _open(config, None, pick_device(config.device))
+    if config.eval:
+        check_first(config.eval, teacher.preprocessing, teacher.num_classes)
     filters = num_filters(teacher.network)
     steps = shards.num_batches(config.training.batch_size)
     epochs = config.training.passes(steps)

@@ -25,6 +25,7 @@ from rich.text import Text
 from ..core.config import GENERAL, StageConfig, by_name, from_mapping, load_yaml, settings_of
 from ..core.errors import DreamError, StoppedError, named, one_line, printable
 from ..core.imports import safe_imports
+from ..core.openmp import wait_without_spinning
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
 from .help import GroupedCommand, GroupedOption, help_all_option
@@ -141,6 +142,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
     stop_on_signals()
+    wait_without_spinning()
     try:
         with safe_imports():
             result = command.main(arguments, command.name, standalone_mode=False)

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from ..core.errors import ConfigError
 from ..models.preprocessing import Preprocessing
-from .labelled import LabelledSet, labelled_batches
+from .labelled import LabelledSet, labelled_batches, open_labelled
+
+FIRST = 8  # images that a dry run reads
 
 
 @torch.no_grad()
@@ -31,6 +33,17 @@ def top1(network: nn.Module, images: LabelledSet, preprocessing: Preprocessing, 
         correct += int((logits_NK.argmax(1).cpu() == labels_N).sum())
         total += len(labels_N)
     return correct / total
+
+
+def check_first(spec: str, preprocessing: Preprocessing, num_classes: int) -> None:
+    """Check that the set of ``--eval`` opens, and that :func:`top1` can use its first images.
+
+    Raises:
+        ConfigError: it does not, or they cannot be read or have wrong labels.
+    """
+    images = open_labelled(spec, num_classes)
+    _, labels_N = next(labelled_batches(images, preprocessing, FIRST))
+    check_labels(images, labels_N, num_classes)
 
 
 def check_labels(images: LabelledSet, labels_N: Tensor, num_classes: int) -> None:

@@ -10,7 +10,6 @@ import torch
 
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.engine import Engine
-from dreamdistill.invert.estimate import PROBE_STEPS
 from dreamdistill.invert.stage import dry_run, run
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.classifier import Classifier, load_model
@@ -77,17 +76,17 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dry_run_times_a_few_steps_and_leaves_everything_as_it_was(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    steps: list[tuple[int, ...]] = []
+    steps: list[int] = []
     synthesize = Engine.synthesize
 
-    def counted(self: Engine, *arguments: Any, **options: Any) -> Any:
-        steps.append(self.recipe.steps)
-        return synthesize(self, *arguments, **options)
+    def counted(self: Engine, targets_N: torch.Tensor, **options: Any) -> Any:
+        steps.extend(len(targets_N) for _ in self.recipe.steps)
+        return synthesize(self, targets_N, **options)
 
     monkeypatch.setattr(Engine, "synthesize", counted)
     torch.set_num_threads(2)
     plan = dry_run(config(tmp_path / "out", compile="on", threads=1, workers=2, changes={"steps": (100_000,)}))
-    assert steps == [(1,), (PROBE_STEPS,)]
+    assert steps == [1, 1, 4]  # batches: to warm up, timed, timed as a whole
     assert torch.get_num_threads() == 2
     assert not (tmp_path / "out").exists()
     assert (plan["shards_to_write"], plan["images"], plan["workers"], plan["compile"]) == (3, 12, 2, True)
