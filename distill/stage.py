@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..shared.cli.checking import check_shards
+from ..shared.cli.effects import warn_of_no_effect
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.launch import Place, Rows
 from ..shared.data.accuracy import check_first, top1
@@ -24,6 +25,7 @@ from ..shared.shards.loaders import make_loader, resolve_loader
 from .config import DistillConfig
 from .criterion import Distillation
 from .distributed import Group, joined, share_processors, torchrun_place
+from .effects import without_effect
 from .muon import multiply_adds
 from .networks import find_teacher, start_student
 from .trainer import seconds_per_step, train
@@ -142,6 +144,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     if config.eval:
         check_first(config.eval, preprocessing, record.num_classes)
     views = criterion.views(training, preprocessing)
+    warn_of_no_effect(config, without_effect(training, criterion, views))
 
     def seconds_of(images: int) -> float:
         batch = Batch(
@@ -191,6 +194,9 @@ def _train(
         example_NCHW=example_NCHW,
         group=group,
     )
+    views = criterion.views(training, preprocessing)
+    if group.is_first:
+        warn_of_no_effect(config, without_effect(training, criterion, views))
     batches = make_loader(
         shards,
         loader,
@@ -206,7 +212,7 @@ def _train(
         student,
         batches,
         criterion,
-        views=criterion.views(training, preprocessing),
+        views=views,
         training=training,
         example_NCHW=example_NCHW,
         folder=folder,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..shared.cli.effects import warn_of_no_effect
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.errors import ConfigError, DreamError, PartialError, StoppedError
 from ..shared.core.files import remove_stale_temporaries
@@ -19,6 +20,7 @@ from ..shared.shards.manifest import load_manifest
 from ..shared.shards.records import ShardFailure, clear_failures, complete_shards, is_complete, read_records
 from ..shared.shards.writer import clear_folder, write_info
 from .config import InvertConfig
+from .effects import without_effect
 from .estimate import estimate
 from .executors.base import Executor, run_shards
 from .executors.local import LocalExecutor
@@ -66,6 +68,8 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
     """
     started = time.monotonic()
     inputs = load_inputs(config, teacher)
+    if inputs.place.rank == 0:
+        warn_of_no_effect(config, without_effect(inputs))
     with contextlib.ExitStack() as stack:
         if config.engine == "ray":
             device = stack.enter_context(cluster(config.address))
@@ -106,6 +110,7 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
 def dry_run(config: InvertConfig, teacher: Classifier | None = None) -> dict[str, Any]:
     """What :func:`run` would do (see :func:`~.estimate.estimate`). It writes, compiles and connects to nothing."""
     inputs = load_inputs(config, teacher)
+    warn_of_no_effect(config, without_effect(inputs))
     return estimate(inputs, make_plan(inputs, *place_round(inputs)))
 
 

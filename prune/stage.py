@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -14,9 +13,11 @@ from torch import Tensor, nn
 
 from ..distill.criterion import Distillation
 from ..distill.distributed import share_processors
+from ..distill.effects import without_effect
 from ..distill.networks import given_teacher
 from ..distill.trainer import train
 from ..shared.cli.checking import check_shards
+from ..shared.cli.effects import warn_of_no_effect
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.errors import DreamError
@@ -33,33 +34,8 @@ from ..shared.shards.folder import ShardFolder
 from ..shared.shards.loaders import make_loader, resolve_loader
 from .budget import FilterCosts
 from .config import PruneConfig
+from .report import PruneReport
 from .schedule import prune_network
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneReport:
-    """The network before and after.
-
-    Attributes:
-        top1_before, top1_after: on the images of ``eval``, 0 to 1; None without any.
-        filters_before, filters_after: outputs of all 2-d convolutions.
-        macs_before, macs_after: multiply-adds of one image.
-        latency_before_ms, latency_after_ms: of one forward of ``latency_batch`` images, medians, measured in turn.
-        seconds: of scoring, surgery and training.
-    """
-
-    top1_before: float | None
-    top1_after: float | None
-    filters_before: int
-    filters_after: int
-    parameters_before: int
-    parameters_after: int
-    macs_before: int
-    macs_after: int
-    latency_before_ms: float
-    latency_after_ms: float
-    seconds: float
-    eval: str | None
 
 
 def run(config: PruneConfig, *, teacher: Classifier | None = None) -> PruneReport:
@@ -126,6 +102,7 @@ def dry_run(config: PruneConfig) -> dict[str, Any]:
     shards, teacher = _open(config, None, pick_device(config.device))
     if config.eval:
         check_first(config.eval, teacher.preprocessing, teacher.num_classes)
+    _warn_of_no_effect(config, teacher)
     filters = num_filters(teacher.network)
     steps = shards.num_batches(config.training.batch_size)
     epochs = config.training.passes(steps)
@@ -153,6 +130,7 @@ def _prune_and_repair(
 ) -> float:
     """Prune, repair and save. Returns the seconds of scoring and surgery."""
     check_shards(shards, verify=config.verify)
+    _warn_of_no_effect(config, teacher)
     started = time.monotonic()
     # Pruning takes little time next to the repair, and gives the same result each time. A run that was killed prunes
     # again, and goes on from the checkpoint of the repair.
@@ -171,6 +149,14 @@ def _prune_and_repair(
     )
     _check_saved(config, teacher, network, device)
     return seconds
+
+
+def _warn_of_no_effect(config: PruneConfig, teacher: Classifier) -> None:
+    training, network = config.training, teacher.network
+    example_NCHW = _example(teacher, next(network.parameters()).device)
+    criterion = Distillation.of(training, student=network, teacher=network, example_NCHW=example_NCHW)
+    views = criterion.views(training, teacher.preprocessing)
+    warn_of_no_effect(config, without_effect(training, criterion, views))
 
 
 def _prune(

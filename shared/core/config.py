@@ -193,6 +193,15 @@ def to_mapping(config: Settings) -> dict[str, Any]:
     return {name: _plain(value) for name, value in flat.items()}
 
 
+def asked_for(config: Settings) -> dict[str, Any]:
+    """The settings that somebody gave and that ask for something: no defaults, and nothing that is 0 or off."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        found |= value if "changes_to" in item.metadata else {item.name: value} if value != item.default else {}
+    return {name: value for name, value in found.items() if value}
+
+
 def fingerprint(values: Any) -> str:
     """sha256 over the canonical JSON of ``values``: equal for equal settings, whatever their order."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
