@@ -86,7 +86,9 @@ def _run(
     teacher = find_teacher(config, record, given_teacher, device, warn=group.is_first)
     loader = group.from_first(resolve_loader(config.training.loader))
     student = start_student(config, record, given_student, teacher)
-    folder = ResultFolder.open(config, shards.identity, teacher.sha256 if teacher else None, student.start)
+    folder = ResultFolder.open(
+        config, shards=shards.identity, teacher=teacher.sha256 if teacher else None, start=student.start
+    )
     finished = group.from_first(folder.report(DistillReport))
     if finished is not None and finished.eval == config.eval:
         if not group.is_first:

@@ -62,7 +62,7 @@ def _run(config: PruneConfig, given: Classifier | None, device: torch.device) ->
     shards, teacher = _open(config, given, device)
     images = open_labelled(config.eval, teacher.num_classes) if config.eval else None
     resolve_loader(config.training.loader)
-    folder = ResultFolder.open(config, shards.identity, teacher.sha256)
+    folder = ResultFolder.open(config, shards=shards.identity, teacher=teacher.sha256)
     finished = folder.report(PruneReport)
     if finished is not None and finished.eval == config.eval:
         return finished

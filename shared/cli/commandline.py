@@ -6,7 +6,6 @@ Precedence: command line > environment (``DI_INVERT_STEPS``) > ``--config FILE.y
 from __future__ import annotations
 
 import dataclasses
-import errno
 import importlib
 import json
 import sys
@@ -29,6 +28,7 @@ from ..core.openmp import wait_without_spinning
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
 from .help import GroupedCommand, GroupedOption, help_all_option
+from .sentences import by_own_options, of_system_error
 
 
 class _SettingType(click.ParamType):
@@ -152,9 +152,9 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     except (KeyboardInterrupt, click.Abort):
         return _fail("stopped by Ctrl-C; run the same command again to go on", 130, debug)
     except (DreamError, StoppedError) as error:
-        return _fail(str(error), error.exit_code, debug)
+        return _fail(by_own_options(str(error), command), error.exit_code, debug)
     except OSError as error:
-        return _fail(_sentence(error), 1, debug)
+        return _fail(of_system_error(error), 1, debug)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
             return _fail(
@@ -217,18 +217,6 @@ def _option(setting: Setting) -> click.Option:
 
 def _plain(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _sentence(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"no space left to write {error.filename or 'the result'}; free some and run the same command again"
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return f"cannot use {error.filename}: {error.strerror}; give rights to it, or choose another folder"
-    if "temporary directory" in str(error.strerror):  # torch cannot be imported without one
-        return "there is no folder for temporary files that can be written: set TMPDIR to one"
-    if error.errno is not None and error.filename is not None:
-        return f"cannot use {error.filename}: {error.strerror}; name or make another one"
-    return f"{error}; run again with --debug to see where"
 
 
 def _bug(error: Exception, debug: bool) -> int:
