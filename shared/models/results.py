@@ -3,6 +3,7 @@
 config.yaml    the resolved configuration
 metrics.jsonl  one line for each epoch
 checkpoint.pt  while the run is under way
+tensorboard/   event files, where they are asked for
 model.*        see :func:`~.checkpoints.save_model`
 report.json    written last
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ _NOT_IDENTITY = (
     "code",
     "eval",
     "verify",
+    "tensorboard",
 )
 _LARGEST, _LARGEST_METRICS = 2**20, 64 * 2**20  # bytes; a report or a configuration has a few hundred
 # This line stands after the archive of a checkpoint. Readers of archives do not mind it.
@@ -52,11 +54,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """A line of ``metrics.jsonl``: mean loss of an epoch, from 1, and the seconds that it took."""
+    """A line of ``metrics.jsonl``.
+
+    Attributes:
+        epoch: number, from 1.
+        loss: mean over the images.
+        seconds: without those of checkpoints and measurements.
+        parts: of the loss, by name; their sum is the loss.
+        lr: at the end of the epoch.
+        student_top1, teacher_top1: on the images of ``--eval``, 0 to 1; None in epochs that were not measured.
+        agreement: on stored images, without ``--eval``; None likewise.
+    """
 
     epoch: int
     loss: float
     seconds: float
+    parts: dict[str, float] = field(default_factory=dict)
+    lr: float | None = None
+    student_top1: float | None = None
+    teacher_top1: float | None = None
+    agreement: float | None = None
+
+    def figures(self) -> dict[str, float]:
+        """What is shown of it, by name."""
+        found = {"loss": self.loss, **(self.parts if len(self.parts) > 1 else {}), "lr": self.lr}
+        found |= {"student_top1": self.student_top1, "teacher_top1": self.teacher_top1, "agreement": self.agreement}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +125,19 @@ class ResultFolder:
             raise ConfigError(f"cannot make the folder {self.path}: {error.strerror}") from error
         remove_stale_temporaries(self.path)
         if self.config.overwrites:
-            for name in _OWN_FILES:
-                remove_file(self.path / name)
+            for path in [*(self.path / name for name in _OWN_FILES), *self.events.glob("events.out.tfevents.*")]:
+                remove_file(path)
         record = {"identity": self.identity, **to_mapping(self.config), INPUTS: self.inputs}
         write_text(self.path / CONFIG, yaml.safe_dump(record, sort_keys=False))
 
     @property
     def path(self) -> Path:
         return self.config.out
+
+    @property
+    def events(self) -> Path:
+        """The folder of the event files."""
+        return self.path / "tensorboard"
 
     @property
     def checkpoint(self) -> Path:
