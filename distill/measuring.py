@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -12,41 +14,34 @@ from torch import Tensor, nn
 from ..shared.data.accuracy import top1
 from ..shared.data.images import decode_image
 from ..shared.data.labelled import LabelledSet
+from ..shared.models.classifier import Classifier
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.shards.folder import ShardFolder
 
 STORED = 256  # images that the agreement is measured on
+BATCH = 64  # of them, in a forward pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
     """The share of stored images for which a student answers as the teacher did.
 
     They are the folder's first ones, as they are stored: the student learns from cut and mixed views of them, and none
     is kept back from it. So this tells how far it has come, and is an upper limit of what it does on other images.
-
-    Attributes:
-        pixels_NCHW, classes_N: the images, uint8, and the teacher's classes for them.
     """
 
-    pixels_NCHW: Tensor
-    classes_N: Tensor
-    preprocessing: Preprocessing
-    seconds: float = 0.0
+    seconds = 0.0  # it takes hardly any time
 
-    @classmethod
-    def of(cls, shards: ShardFolder, preprocessing: Preprocessing) -> Agreement:
-        """With the first images of the folder.
+    def __init__(self, shards: ShardFolder) -> None:
+        self.shards = shards
+        self.preprocessing = Preprocessing.of(shards.manifest.teacher)
 
-        Raises:
-            DreamError: a shard is damaged.
-        """
-        samples = list(islice(chain.from_iterable(map(shards.samples, shards.plans())), STORED))
-        return cls(
-            pixels_NCHW=torch.stack([decode_image(sample.image, preprocessing.channels) for sample in samples]),
-            classes_N=torch.from_numpy(np.stack([sample.logits for sample in samples]).argmax(1)),
-            preprocessing=preprocessing,
-        )
+    @functools.cached_property
+    def _stored(self) -> tuple[Tensor, Tensor]:
+        """The images, uint8 (N, C, H, W), and the teacher's classes for them, (N,). Read when they are first needed:
+        by then the shards were checked."""
+        samples = list(islice(chain.from_iterable(map(self.shards.samples, self.shards.plans())), STORED))
+        pixels = [decode_image(sample.image, self.preprocessing.channels) for sample in samples]
+        return torch.stack(pixels), torch.from_numpy(np.stack([sample.logits for sample in samples]).argmax(1))
 
     def __call__(self, student: nn.Module) -> dict[str, float]:
         return {"agreement": self.share(student)}
@@ -56,14 +51,13 @@ class Agreement:
         """The share, 0 to 1. Puts the student in eval mode."""
         student.eval()
         device = next(student.parameters()).device
-        found = [
-            student(self.preprocessing.normalize(part_NCHW.to(device))).argmax(1).cpu()
-            for part_NCHW in self.pixels_NCHW.split(64)
-        ]
-        return float((torch.cat(found) == self.classes_N).float().mean())
+        pixels_NCHW, classes_N = self._stored
+        parts = (self.preprocessing.normalize(part.to(device)) for part in pixels_NCHW.split(BATCH))
+        found_N = torch.cat([student(x_NCHW).argmax(1).cpu() for x_NCHW in parts])
+        return float((found_N == classes_N).double().mean())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Top1:
     """The student's accuracy on real images, beside the teacher's.
 
@@ -80,3 +74,20 @@ class Top1:
     def __call__(self, student: nn.Module) -> dict[str, float]:
         found = {"student_top1": top1(student, self.images, self.preprocessing)}
         return found if self.teacher_top1 is None else {**found, "teacher_top1": self.teacher_top1}
+
+
+def measure_teacher(
+    teacher: Classifier | None, images: LabelledSet | None, shards: ShardFolder
+) -> tuple[float | None, Agreement | Top1]:
+    """The teacher's top-1, and what is to measure the student. It comes before the work, so that images that do not fit
+    are noticed then.
+
+    Args:
+        images: None if there are none.
+    """
+    if images is None:
+        return None, Agreement(shards)
+    started = time.monotonic()
+    found = top1(teacher.network, images, teacher.preprocessing) if teacher else None
+    preprocessing = Preprocessing.of(shards.manifest.teacher)
+    return found, Top1(images, preprocessing, found, time.monotonic() - started)

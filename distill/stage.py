@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from ..shared.data.accuracy import check_first, top1
 from ..shared.data.labelled import open_labelled
 from ..shared.models.checkpoints import save_model
 from ..shared.models.classifier import Classifier
-from ..shared.models.cost import MACS_PER_SECOND, count_macs, seconds_for
+from ..shared.models.cost import MACS_PER_SECOND, count_macs, num_parameters, seconds_for
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Batch
@@ -26,24 +25,13 @@ from .config import DistillConfig
 from .criterion import Distillation
 from .distributed import Group, joined, share_processors, torchrun_place
 from .effects import without_effect
+from .events import require_tensorboard
+from .measuring import Agreement, measure_teacher
 from .muon import multiply_adds
 from .networks import find_teacher, start_student
+from .progress import Measure
+from .report import DistillReport
 from .trainer import seconds_per_step, train
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DistillReport:
-    """What a run measured.
-
-    Attributes:
-        teacher_top1, student_top1: on the images of ``eval``, 0 to 1; None without any, or without the teacher.
-        seconds: of training, over all calls that it took.
-    """
-
-    teacher_top1: float | None
-    student_top1: float | None
-    seconds: float
-    eval: str | None
 
 
 def run(
@@ -82,6 +70,8 @@ def _run(
 ) -> DistillReport | None:
     shards = ShardFolder.open(config.shards, rounds=config.rounds)
     record = shards.manifest.teacher
+    if config.training.tensorboard:
+        require_tensorboard()
     images = open_labelled(config.eval, record.num_classes) if config.eval and group.is_first else None
     teacher = find_teacher(config, record, given_teacher, device, warn=group.is_first)
     loader = group.from_first(resolve_loader(config.training.loader))
@@ -96,10 +86,9 @@ def _run(
         if given_student is not None:
             student.load_saved(config, device)
         return finished
-    # The teacher is measured first, so that images that do not fit are noticed before the training.
-    teacher_top1 = top1(teacher.network, images, teacher.preprocessing) if images and teacher else None
+    teacher_top1, measure = measure_teacher(teacher, images, shards)
     if not group.from_first(folder.has_model()):
-        _train(config, shards, teacher, folder, student.network.to(device), loader, group)
+        _train(config, shards, teacher, folder, student.network.to(device), loader, measure, group)
         if group.is_first:
             save_model(
                 config.out,
@@ -111,10 +100,16 @@ def _run(
             )
     if not group.is_first:
         return None
-    saved = student.load_saved(config, device)
+    saved, preprocessing = student.load_saved(config, device), Preprocessing.of(record)
+    example_NCHW = preprocessing.blank(1, device)
     report = DistillReport(
         teacher_top1=teacher_top1,
-        student_top1=top1(saved, images, Preprocessing.of(record)) if images else None,
+        student_top1=top1(saved, images, preprocessing) if images else None,
+        agreement=Agreement(shards).share(saved),
+        parameters=num_parameters(saved),
+        teacher_parameters=num_parameters(teacher.network) if teacher else None,
+        macs=count_macs(saved, example_NCHW),
+        teacher_macs=count_macs(teacher.network, example_NCHW) if teacher else None,
         seconds=folder.training_seconds(),
         eval=config.eval,
     )
@@ -183,6 +178,7 @@ def _train(
     folder: ResultFolder,
     student: nn.Module,
     loader: str,
+    measure: Measure,
     group: Group,
 ) -> None:
     # The others wait here: a damaged folder must not reach their readers.
@@ -220,5 +216,6 @@ def _train(
         folder=folder,
         seed=config.seed,
         title="distill",
+        measure=measure,
         group=group,
     )

@@ -150,6 +150,8 @@ def _make(inputs: Inputs, plan: Plan) -> dict[int, ShardFailure]:
             def progress(number: int, fraction: float, losses: dict[str, float]) -> None:
                 bar.update(done.update(number, fraction), **losses)
 
+            if made := len(plan.share) - len(plan.pending):
+                bar.log(f"invert: going on at shard {made + 1} of {len(plan.share)}")
             queue = ShardQueue(config.out, plan.pending, stopping=stopping, log=bar.log)
             with contextlib.closing(_executor(inputs, plan)) as executor:
                 run_shards(queue, executor, progress=progress)

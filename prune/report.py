@@ -1,8 +1,11 @@
-"""What a run of ``di-prune`` measured."""
+"""What a run of ``di-prune`` measured, in the words of its last table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from ..shared.cli.outcome import Outcome, share_of
+from .config import PruneConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +32,25 @@ class PruneReport:
     latency_after_ms: float
     seconds: float
     eval: str | None
+
+
+def outcome(config: PruneConfig, report: PruneReport) -> Outcome:
+    out = config.out
+    return Outcome(
+        rows={
+            "result": out,
+            "teacher top-1": report.top1_before,
+            "pruned network's top-1": report.top1_after,
+            "convolution filters": share_of(report.filters_after, report.filters_before),
+            "parameters": share_of(report.parameters_after, report.parameters_before),
+            "multiply-adds an image": share_of(report.macs_after, report.macs_before),
+            "milliseconds a batch": f"{report.latency_after_ms:.4g} (the teacher's {report.latency_before_ms:.4g})",
+            "seconds of work": report.seconds,
+            "measured on": report.eval,
+        },
+        next_steps={
+            **({} if report.eval else {"measure it on real images": "the same command with --eval FOLDER"}),
+            "use it in Python": f"dreamdistill.load({str(out)!r})",
+            "make images of it": f"di-invert --teacher {out}",
+        },
+    )

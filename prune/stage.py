@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from ..distill.criterion import Distillation
 from ..distill.distributed import share_processors
 from ..distill.effects import without_effect
+from ..distill.events import require_tensorboard
+from ..distill.measuring import measure_teacher
 from ..distill.networks import given_teacher
+from ..distill.progress import Measure
 from ..distill.trainer import train
 from ..shared.cli.checking import check_shards
 from ..shared.cli.effects import warn_of_no_effect
@@ -60,17 +63,18 @@ def run(config: PruneConfig, *, teacher: Classifier | None = None) -> PruneRepor
 
 def _run(config: PruneConfig, given: Classifier | None, device: torch.device) -> PruneReport:
     shards, teacher = _open(config, given, device)
+    if config.training.tensorboard:
+        require_tensorboard()
     images = open_labelled(config.eval, teacher.num_classes) if config.eval else None
     resolve_loader(config.training.loader)
     folder = ResultFolder.open(config, shards=shards.identity, teacher=teacher.sha256)
     finished = folder.report(PruneReport)
     if finished is not None and finished.eval == config.eval:
         return finished
-    # The teacher is measured first, so that images that do not fit are noticed before the work.
-    top1_before = top1(teacher.network, images, teacher.preprocessing) if images else None
+    top1_before, measure = measure_teacher(teacher, images, shards)
     pruning_seconds = 0.0
     if not folder.has_model():
-        pruning_seconds = _prune_and_repair(config, shards, teacher, folder, device)
+        pruning_seconds = _prune_and_repair(config, shards, teacher, folder, device, measure)
     pruned = _load_saved(config, teacher, device)
     example_NCHW = _example(teacher, device)
     latency = paired_latency_ms(
@@ -126,7 +130,12 @@ def _open(config: PruneConfig, given: Classifier | None, device: torch.device) -
 
 
 def _prune_and_repair(
-    config: PruneConfig, shards: ShardFolder, teacher: Classifier, folder: ResultFolder, device: torch.device
+    config: PruneConfig,
+    shards: ShardFolder,
+    teacher: Classifier,
+    folder: ResultFolder,
+    device: torch.device,
+    measure: Measure,
 ) -> float:
     """Prune, repair and save. Returns the seconds of scoring and surgery."""
     check_shards(shards, verify=config.verify)
@@ -138,7 +147,7 @@ def _prune_and_repair(
     _prune(config, shards, teacher, network, device)
     seconds = time.monotonic() - started
     network.requires_grad_(True)
-    _repair(config, shards, teacher, network, folder)
+    _repair(config, shards, teacher, network, folder, measure)
     save_model(
         config.out,
         network,
@@ -166,7 +175,9 @@ def _prune(
     scored = list(islice(_loader(config, shards, device), -(-config.score_images // batch_size)))  # bytes: small
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in scored:
+        started = bar.done
+        for number, batch in enumerate(scored):
+            bar.update(started + number / len(scored))
             yield teacher.preprocessing.normalize(batch.images), batch.targets
 
     with ProgressBar("prune", total=config.iterations, unit="iterations") as bar:
@@ -182,7 +193,12 @@ def _prune(
 
 
 def _repair(
-    config: PruneConfig, shards: ShardFolder, teacher: Classifier, network: nn.Module, folder: ResultFolder
+    config: PruneConfig,
+    shards: ShardFolder,
+    teacher: Classifier,
+    network: nn.Module,
+    folder: ResultFolder,
+    measure: Measure,
 ) -> None:
     device = next(network.parameters()).device
     training, example_NCHW = config.training, teacher.preprocessing.blank(1, device)
@@ -197,6 +213,7 @@ def _repair(
         folder=folder,
         seed=config.seed,
         title="repair",
+        measure=measure,
     )
 
 

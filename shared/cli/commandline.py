@@ -12,7 +12,6 @@ import sys
 import traceback
 import typing
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.config import GENERAL, StageConfig, by_name, from_mapping, load_yaml, settings_of
+from ..core.config import StageConfig, by_name, from_mapping, load_yaml, settings_of
 from ..core.errors import DreamError, StoppedError, named, one_line, printable
 from ..core.imports import safe_imports
 from ..core.openmp import wait_without_spinning
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
-from .help import GroupedCommand, GroupedOption, help_all_option
+from .common_options import common_options
+from .help import GroupedCommand, GroupedOption
+from .outcome import Outcome
 from .sentences import by_own_options, of_system_error
 
 
@@ -54,7 +55,8 @@ def stage_command(
     Args:
         package: has a module ``stage`` with ``run(config)``, which does the work and returns a report dataclass, and
             ``dry_run(config)``, which returns the plan as a mapping. Either is printed as a table, or with ``--json``
-            as one object. Where several processes work together, all but the first return None and print nothing.
+            as one object. Where several processes work together, all but the first return None and print nothing. Its
+            module ``report`` has ``outcome(config, report)``, the report's table.
         examples: pairs of what a command line does and the command line.
     """
 
@@ -68,6 +70,9 @@ def stage_command(
         else:
             report = stage.run(config)
             result, title = report and dataclasses.asdict(report), name
+            if report is not None and not as_json:
+                print_outcome(importlib.import_module(".report", package).outcome(config, report), title)
+                return
         if result is not None:
             print_result(result, as_json=as_json, title=title)
 
@@ -80,53 +85,6 @@ def stage_command(
         examples=examples,
         callback=callback,
         context_settings=context_settings(name),
-    )
-
-
-def common_options() -> list[click.Parameter]:
-    """The options of every stage that are no part of its configuration."""
-    return [
-        GroupedOption(
-            ["--config", "config_file"],
-            type=click.Path(path_type=Path),
-            group=GENERAL,
-            help="YAML file of 'option: value'",
-        ),
-        dry_run_option(),
-        json_option(),
-        debug_option(),
-        version_option(),
-        help_all_option(),
-    ]
-
-
-def dry_run_option() -> click.Parameter:
-    return GroupedOption(["--dry-run", "dry_run_only"], is_flag=True, group=GENERAL, help="print the plan and stop")
-
-
-def json_option() -> click.Parameter:
-    return GroupedOption(["--json", "as_json"], is_flag=True, group=GENERAL, help="print one JSON object on stdout")
-
-
-def debug_option() -> click.Parameter:
-    return GroupedOption(["--debug"], is_flag=True, group=GENERAL, advanced=True, help="show the traceback of an error")
-
-
-def version_option() -> click.Parameter:
-    def show(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-        if value and not ctx.resilient_parsing:
-            click.echo(f"dreamdistill {version('dreamdistill')}")
-            ctx.exit()
-
-    return GroupedOption(
-        ["--version"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=show,
-        group=GENERAL,
-        advanced=True,
-        help="show the version and stop",
     )
 
 
@@ -167,17 +125,33 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
         ignore_stops()
 
 
+def print_outcome(outcome: Outcome, title: str) -> None:
+    """Print the end of a stage on stdout, for people: a table, and what may be done next."""
+    print_result(outcome.rows, as_json=False, title=title)
+    width = max(map(len, outcome.next_steps), default=0)
+    for what, command in outcome.next_steps.items():
+        click.echo(printable(f"  {what + ':':{width + 1}}  {command}"))
+
+
 def print_result(values: Mapping[str, Any], *, as_json: bool, title: str) -> None:
-    """Print a flat result on stdout: one JSON object, or a table for people."""
+    """Print a flat result on stdout: one JSON object, a table on a terminal, or else lines."""
     if as_json:
         click.echo(json.dumps(values))
         return
+    rows = {key.replace("_", " "): _cell(value) for key, value in values.items() if value is not None}
+    console = Console()
+    if not console.is_terminal:
+        width = max(map(len, rows), default=0)
+        click.echo("\n".join(printable(line) for line in (title, *(f"{k:{width}}  {v}" for k, v in rows.items()))))
+        return
     table = Table(title=plain(title), show_header=False, title_justify="left")
-    for key, value in values.items():
-        if value is not None:
-            text = f"{value:.4g}" if isinstance(value, float) else str(value)
-            table.add_row(plain(key.replace("_", " ")), plain(text))
-    Console().print(table)
+    for key, text in rows.items():
+        table.add_row(plain(key), plain(text))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def plain(text: str) -> Text:
