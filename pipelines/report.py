@@ -174,9 +174,10 @@ def print_report(report: PipelineReport, title: str, out: Path) -> None:
     )
     Console().print(plain(f"{images}; {report.seconds:.0f} s in all"))
     lines = {"results": f"{out}/NAME, with each stage's NAME, and {out}/report.json"}
-    if len(report.networks) > 1:
-        lines["use a network"] = f"dreamdistill.load({str(out / report.networks[-1].name)!r})"
-    if report.networks[0].top1 is None:
+    teacher, *made = report.networks
+    if made:
+        lines["use a network"] = f"dreamdistill.load({str(out / made[-1].name)!r})"
+    if teacher.top1 is None:
         lines["measure all"] = "eval: FOLDER in the pipeline file, with real images"
     for what, how in lines.items():
         click.echo(printable(f"  {what + ':':15} {how}"))

@@ -94,12 +94,11 @@ def test_event_files_need_tensorboard(shards: Path, tmp_path: Path, monkeypatch:
 
 
 def test_event_files_hold_the_figures(shards: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="TensorBoard is an extra")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+    module = "tensorboard.backend.event_processing.event_accumulator"
+    reader = pytest.importorskip(module, reason="TensorBoard is an extra")
     out = tmp_path / "o"
     stage.run(config(shards, out, tensorboard=True))
-    read = EventAccumulator(str(out / "tensorboard"))
+    read = reader.EventAccumulator(str(out / "tensorboard"))
     read.Reload()
     assert [item.step for item in read.Scalars("loss")] == [1, 2, 3]
     assert [item.value for item in read.Scalars("features")] == pytest.approx(

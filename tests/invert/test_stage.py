@@ -59,6 +59,15 @@ def test_a_loaded_teacher_with_a_name_works_with_several_workers(tmp_path: Path)
     assert report.shards == 3
 
 
+def test_a_run_says_where_it_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    run(config(out, workers=1))
+    assert "going on" not in capsys.readouterr().err
+    (out / "000001.json").unlink()
+    run(config(out, workers=1))
+    assert "invert: going on at shard 3 of 3" in capsys.readouterr().err.splitlines()
+
+
 # Dry runs
 
 
