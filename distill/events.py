@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from ..shared.core.errors import ConfigError
-from ..shared.models.results import Epoch
+from ..shared.models.epochs import Epoch
 
 
 def require_tensorboard() -> None:

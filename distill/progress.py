@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..shared.cli.progress import PLAIN_EVERY, ProgressBar
 from ..shared.core.pacing import Allowance
-from ..shared.models.results import Epoch
+from ..shared.models.epochs import Epoch
 from .distributed import ALONE, Group
 from .events import EventFile
 
@@ -21,7 +21,7 @@ MEASURING = 1 / 50  # largest share of the run's time that measuring the student
 
 
 class Measure(Protocol):
-    """Measures a student, in eval mode: the figures of an :class:`~..shared.models.results.Epoch` by name.
+    """Measures a student, in eval mode: the figures of an :class:`~..shared.models.epochs.Epoch` by name.
 
     Attributes:
         seconds: that it takes, as far as is known.

@@ -22,7 +22,8 @@ from ..shared.core.errors import DreamError
 from ..shared.core.numerics import autocast, derive_seed, lr_factor
 from ..shared.core.pacing import Allowance
 from ..shared.core.records import from_json
-from ..shared.models.results import Epoch, ResultFolder
+from ..shared.models.epochs import Epoch
+from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Batch, Loader
 from .criterion import Criterion, total
 from .distributed import ALONE, Forward, Group

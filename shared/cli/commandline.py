@@ -110,7 +110,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     except (KeyboardInterrupt, click.Abort):
         return _fail("stopped by Ctrl-C; run the same command again to go on", 130, debug)
     except (DreamError, StoppedError) as error:
-        return _fail(by_own_options(str(error), command), error.exit_code, debug)
+        return _fail(in_its_words(str(error), command), error.exit_code, debug)
     except OSError as error:
         return _fail(of_system_error(error), 1, debug)
     except (MemoryError, RuntimeError) as error:
@@ -191,6 +191,14 @@ def _option(setting: Setting) -> click.Option:
 
 def _plain(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def in_its_words(sentence: str, command: click.Command) -> str:
+    """A sentence that names only the options that the command has. A pipeline file has those of every stage."""
+    if not isinstance(command, GroupedCommand | click.Group):
+        return sentence
+    commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    return by_own_options(sentence, {name for each in commands for option in each.params for name in option.opts})
 
 
 def _bug(error: Exception, debug: bool) -> int:

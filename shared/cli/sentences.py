@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-
-import click
-
-from .help import GroupedCommand
+from collections.abc import Collection
 
 # An option, and before it perhaps the command that it belongs to, with other options of it.
 _OPTION = re.compile(r"(di-[a-z]+ (?:--[a-z-]+ (?:[A-Z]+ )?)*)?(?<![\w/-])(--[a-z][a-z-]*)")
@@ -26,17 +23,15 @@ def of_system_error(error: OSError) -> str:
     return f"{error}; run again with --debug to see where"
 
 
-def by_own_options(sentence: str, command: click.Command) -> str:
-    """A sentence in which the options that this command lacks are words: ``--image-size`` becomes ``image size``.
+def by_own_options(sentence: str, own: Collection[str]) -> str:
+    """A sentence in which the options that a command lacks are words: ``--image-size`` becomes ``image size``.
 
     What can go wrong in several commands is found in one place, which does not know their options. What follows the
-    name of another command stays: ``di-invert --overwrite``. So do all options in di-run, whose file has those of every
-    stage.
+    name of another command stays: ``di-invert --overwrite``.
+
+    Args:
+        own: the options that it has, ``--lr``.
     """
-    if not isinstance(command, GroupedCommand | click.Group):
-        return sentence
-    commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
-    own = {name for each in commands for parameter in each.params for name in parameter.opts}
 
     def word(found: re.Match[str]) -> str:
         return found[0] if found[1] or found[2] in own else found[2][2:].replace("-", " ")

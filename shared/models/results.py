@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from ..core.errors import ConfigError, DreamError
 from ..core.files import atomic_write, read_limited, remove_file, remove_stale_temporaries, write_text
 from ..core.records import from_json, parse_json
 from .checkpoints import MODEL_JSON, MODEL_WEIGHTS
+from .epochs import Epoch
 
 REPORT, CONFIG, METRICS, CHECKPOINT = "report.json", "config.yaml", "metrics.jsonl", "checkpoint.pt"
 _OWN_FILES = (REPORT, CONFIG, METRICS, CHECKPOINT, MODEL_JSON, MODEL_WEIGHTS)
@@ -50,36 +51,6 @@ _END_BYTES = len("\ncheckpoint  \n") + 2 * 64
 INPUTS = "inputs"  # key of the configuration file, beside the settings
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """A line of ``metrics.jsonl``.
-
-    Attributes:
-        epoch: number, from 1.
-        loss: mean over the images.
-        seconds: without those of checkpoints and measurements.
-        parts: of the loss, by name; their sum is the loss.
-        lr: at the end of the epoch.
-        student_top1, teacher_top1: on the images of ``--eval``, 0 to 1; None in epochs that were not measured.
-        agreement: on stored images, without ``--eval``; None likewise.
-    """
-
-    epoch: int
-    loss: float
-    seconds: float
-    parts: dict[str, float] = field(default_factory=dict)
-    lr: float | None = None
-    student_top1: float | None = None
-    teacher_top1: float | None = None
-    agreement: float | None = None
-
-    def figures(self) -> dict[str, float]:
-        """What is shown of it, by name."""
-        found = {"loss": self.loss, **(self.parts if len(self.parts) > 1 else {}), "lr": self.lr}
-        found |= {"student_top1": self.student_top1, "teacher_top1": self.teacher_top1, "agreement": self.agreement}
-        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

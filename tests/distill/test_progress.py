@@ -16,7 +16,7 @@ from dreamdistill.distill.progress import TrainingProgress
 from dreamdistill.shared.cli.progress import PLAIN_EVERY
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.classifier import load_model
-from dreamdistill.shared.models.results import Epoch
+from dreamdistill.shared.models.epochs import Epoch
 from dreamdistill.shared.shards.folder import ShardFolder
 
 

@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from dreamdistill.shared.cli.sentences import by_own_options
+from dreamdistill.shared.cli.commandline import in_its_words
 
 CASES = [
     ("invert.cli", "check --image-size and --mean", "check --image-size and --mean"),
@@ -22,4 +22,4 @@ CASES = [
 @pytest.mark.parametrize(("module", "sentence", "expected"), CASES)
 def test_other_options_are_words(module: str, sentence: str, expected: str) -> None:
     command = importlib.import_module(f"dreamdistill.{module}").command
-    assert by_own_options(sentence, command) == expected
+    assert in_its_words(sentence, command) == expected
