@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ class Criterion(Protocol):
         into the checkpoint. The trainer calls this once, on the device to train on, with torch's generators seeded.
         """
         return student
+
+    def parts(self, view: View, outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The parts of the loss by name, for people to see. Their sum is the loss, which the trainer minimises."""
+        return {"loss": self(view, outputs)}
 
     @abstractmethod
     def __call__(self, view: View, outputs: tuple[Tensor, ...]) -> Tensor:
@@ -114,14 +119,19 @@ class Distillation(Criterion):
         return StudentWithRegressors(student, self.pairs)
 
     def __call__(self, view: View, outputs: tuple[Tensor, ...]) -> Tensor:
+        return total(self.parts(view, outputs))
+
+    def parts(self, view: View, outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """``logits``, and ``features`` if there are pairs."""
         logits_NK, *predictions = outputs
         soft_labels_NK, features = self._targets(view)
         loss = distillation_loss(logits_NK, soft_labels_NK, self.temperature)
         if not self.pairs:
-            return loss
+            return {"logits": loss}
         squares = torch.stack([at_least_float32(feature).square().mean() for feature in features])
         each = zip(predictions, features, self.group.mean(view.weight * squares), strict=True)
-        return loss + self.feature_weight * torch.stack([feature_loss(*one) for one in each]).mean()
+        distance = torch.stack([feature_loss(*one) for one in each]).mean()
+        return {"logits": loss, "features": self.feature_weight * distance}
 
     @torch.no_grad()
     def _targets(self, view: View) -> tuple[Tensor, list[Tensor]]:
@@ -132,6 +142,11 @@ class Distillation(Criterion):
         with autocast(view.x_NCHW):
             logits_NK, maps = forward_with_features(self.teacher, view.x_NCHW, wanted)
         return soften(logits_NK, self.temperature), [maps[feature_map] for feature_map in wanted]
+
+
+def total(parts: dict[str, Tensor]) -> Tensor:
+    """The loss that has these parts."""
+    return functools.reduce(torch.add, parts.values())
 
 
 def soften(logits_NK: Tensor, temperature: float) -> Tensor:

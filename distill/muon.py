@@ -41,6 +41,16 @@ def orthogonalized(matrices_BMN: Tensor) -> Tensor:
     return x.mT if is_tall else x
 
 
+def multiply_adds(weights: Iterable[Tensor]) -> int:
+    """Multiply-adds of the matrix products of one step with these weights; vectors take none."""
+    total = 0
+    for weight in weights:
+        if weight.ndim > 1:
+            short, long = sorted((len(weight), weight[0].numel()))
+            total += ITERATIONS * short * short * (2 * long + short)
+    return total
+
+
 def _normalized(matrices_BMN: Tensor) -> Tensor:
     return matrices_BMN / torch.linalg.matrix_norm(matrices_BMN, keepdim=True).clamp_min(TINY)
 

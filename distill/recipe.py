@@ -110,6 +110,10 @@ class Training(Settings):
         "auto", help="auto: DALI if installed", choices=("auto", "dali", "webdataset"), group=_TRAINING, advanced=True
     )
 
+    tensorboard: bool = setting(
+        False, help="write event files for TensorBoard into OUT/tensorboard", group=_TRAINING, advanced=True
+    )
+
     def passes(self, steps: int) -> int:
         """How many epochs of ``steps`` steps each to train."""
         if self.epochs is not None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..shared.cli.checking import check_shards
-from ..shared.cli.evaluation import measure_teacher
+from ..shared.cli.effects import warn_of_no_effect
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.launch import Place, Rows
-from ..shared.data.accuracy import top1
+from ..shared.data.accuracy import check_first, top1
 from ..shared.data.labelled import open_labelled
 from ..shared.models.checkpoints import save_model
 from ..shared.models.classifier import Classifier
+from ..shared.models.cost import MACS_PER_SECOND, count_macs, num_parameters, seconds_for
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Batch
@@ -24,23 +24,14 @@ from ..shared.shards.loaders import make_loader, resolve_loader
 from .config import DistillConfig
 from .criterion import Distillation
 from .distributed import Group, joined, share_processors, torchrun_place
+from .effects import without_effect
+from .events import require_tensorboard
+from .measuring import Agreement, measure_first
+from .muon import multiply_adds
 from .networks import find_teacher, start_student
+from .progress import Measure
+from .report import DistillReport
 from .trainer import seconds_per_step, train
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DistillReport:
-    """What a run measured.
-
-    Attributes:
-        teacher_top1, student_top1: on the images of ``eval``, 0 to 1; None without any, or without the teacher.
-        seconds: of training, over all calls that it took.
-    """
-
-    teacher_top1: float | None
-    student_top1: float | None
-    seconds: float
-    eval: str | None
 
 
 def run(
@@ -79,12 +70,16 @@ def _run(
 ) -> DistillReport | None:
     shards = ShardFolder.open(config.shards, rounds=config.rounds)
     record = shards.manifest.teacher
+    if config.training.tensorboard:
+        require_tensorboard()
     evaluates = config.eval and group.is_first
     images = open_labelled(config.eval, record.num_classes, record.class_names) if evaluates else None
     teacher = find_teacher(config, record, given_teacher, device, warn=group.is_first)
     loader = group.from_first(resolve_loader(config.training.loader))
     student = start_student(config, record, given_student, teacher)
-    folder = ResultFolder.open(config, shards.identity, teacher.sha256 if teacher else None, student.start)
+    folder = ResultFolder.open(
+        config, shards=shards.identity, teacher=teacher.sha256 if teacher else None, start=student.start
+    )
     finished = group.from_first(folder.report(DistillReport))
     if finished is not None and finished.eval == config.eval:
         if not group.is_first:
@@ -92,10 +87,9 @@ def _run(
         if given_student is not None:
             student.load_saved(config, device)
         return finished
-    # The teacher is measured first, so that images that do not fit are noticed before the training.
-    teacher_top1 = measure_teacher(teacher, images) if images and teacher else None
+    teacher_top1, measure = measure_first(teacher, images, shards)
     if not group.from_first(folder.has_model()):
-        _train(config, shards, teacher, folder, student.network.to(device), loader, group)
+        _train(config, shards, teacher, folder, student.network.to(device), loader, measure, group)
         if group.is_first:
             save_model(
                 config.out,
@@ -107,10 +101,16 @@ def _run(
             )
     if not group.is_first:
         return None
-    saved = student.load_saved(config, device)
+    saved, preprocessing = student.load_saved(config, device), Preprocessing.of(record)
+    example_NCHW = preprocessing.blank(1, device)
     report = DistillReport(
         teacher_top1=teacher_top1,
-        student_top1=top1(saved, images, Preprocessing.of(record)) if images else None,
+        student_top1=top1(saved, images, preprocessing) if images else None,
+        agreement=Agreement(shards).share(saved),
+        parameters=num_parameters(saved),
+        teacher_parameters=num_parameters(teacher.network) if teacher else None,
+        macs=count_macs(saved, example_NCHW),
+        teacher_macs=count_macs(teacher.network, example_NCHW) if teacher else None,
         seconds=folder.training_seconds(),
         eval=config.eval,
     )
@@ -119,7 +119,8 @@ def _run(
 
 
 def dry_run(config: DistillConfig) -> dict[str, Any] | None:
-    """What :func:`run` would do, with the seconds that it would take by the time of one step. Writes nothing.
+    """What :func:`run` would do, with the seconds that it would take (:func:`~..shared.models.cost.seconds_for`). It
+    looks at the first images of ``eval``, and writes nothing.
 
     Under torchrun, None in all processes but the first.
     """
@@ -134,20 +135,32 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     student = start_student(config, record, None, teacher)
     steps = shards.num_batches(training.batch_size)
     epochs = training.passes(steps)
-    count = max(2, min(training.batch_size, shards.num_samples) // place.world)
-    batch = Batch(
-        preprocessing.to_pixels(preprocessing.blank(count, device)),
-        torch.zeros(count, record.num_classes, device=device),
-        torch.zeros(count, dtype=torch.long, device=device),
-        Rows(count),
-    )
     network, example_NCHW = student.network.to(device), preprocessing.blank(1, device)
     criterion = Distillation.of(
         training, student=network, teacher=teacher.network if teacher else None, example_NCHW=example_NCHW
     )
+    if config.eval:
+        check_first(open_labelled(config.eval, record.num_classes, record.class_names), preprocessing)
     views = criterion.views(training, preprocessing)
+    warn_of_no_effect(config, without_effect(training, criterion, views))
+
+    def seconds_of(images: int) -> float:
+        batch = Batch(
+            preprocessing.to_pixels(preprocessing.blank(images, device)),
+            torch.zeros(images, record.num_classes, device=device),
+            torch.zeros(images, dtype=torch.long, device=device),
+            Rows(images),
+        )
+        return seconds_per_step(network, batch, criterion, views=views, training=training, example_NCHW=example_NCHW)
+
+    count = max(2, min(training.batch_size, shards.num_samples) // place.world)
+    one = sum(count_macs(each.eval(), example_NCHW) for each in (network, criterion.teacher) if each is not None)
+    rate = MACS_PER_SECOND[device.type]
+    fixed = multiply_adds(network.parameters()) / rate
     with share_processors(place), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        seconds = seconds_per_step(network, batch, criterion, views=views, training=training, example_NCHW=example_NCHW)
+        seconds = seconds_for(
+            seconds_of, count, least=2, smallest=fixed + 2 * one / rate, guess=fixed + count * one / rate
+        )
     return {
         "student": student.architecture,
         "images": shards.num_samples,
@@ -166,6 +179,7 @@ def _train(
     folder: ResultFolder,
     student: nn.Module,
     loader: str,
+    measure: Measure,
     group: Group,
 ) -> None:
     # The others wait here: a damaged folder must not reach their readers.
@@ -179,6 +193,9 @@ def _train(
         example_NCHW=example_NCHW,
         group=group,
     )
+    views = criterion.views(training, preprocessing)
+    if group.is_first:
+        warn_of_no_effect(config, without_effect(training, criterion, views))
     batches = make_loader(
         shards,
         loader,
@@ -194,11 +211,12 @@ def _train(
         student,
         batches,
         criterion,
-        views=criterion.views(training, preprocessing),
+        views=views,
         training=training,
         example_NCHW=example_NCHW,
         folder=folder,
         seed=config.seed,
         title="distill",
+        measure=measure,
         group=group,
     )

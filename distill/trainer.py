@@ -6,10 +6,11 @@ rounding.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,16 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..shared.cli.progress import ProgressBar
 from ..shared.core.errors import DreamError
 from ..shared.core.numerics import autocast, derive_seed, lr_factor
+from ..shared.core.pacing import Allowance
 from ..shared.core.records import from_json
+from ..shared.models.epochs import Epoch
 from ..shared.models.layout import common_layout
-from ..shared.models.results import Epoch, ResultFolder
+from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Batch, Loader
-from .criterion import Criterion
+from .criterion import Criterion, total
 from .distributed import ALONE, Forward, Group
+from .events import EventFile
 from .muon import Muon
+from .progress import MeanLosses, Measure, TrainingProgress
 from .recipe import Training
 from .views import View
 
@@ -46,6 +50,7 @@ def train(
     folder: ResultFolder,
     seed: int,
     title: str,
+    measure: Measure | None = None,
     group: Group = ALONE,
 ) -> None:
     """Train the student in place. Where the folder has a checkpoint, the training goes on from it.
@@ -61,6 +66,8 @@ def train(
         folder: gets ``checkpoint.pt`` and ``metrics.jsonl`` from the group's first process, at the end of the first
             epoch, of the last, and of as many in between as :data:`SAVING` allows.
         title: for the progress bar.
+        measure: measures the student after an epoch, as often as :data:`~.progress.MEASURING` allows; only the first
+            process needs it.
         group: the processes that train this student together.
 
     Raises:
@@ -84,21 +91,32 @@ def train(
     forward = group.parallel(network, example_NCHW.to(next(student.parameters())))
     step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
     done = len(history)
-    next_save = 0.0
-    with ProgressBar(title, total=epochs, unit="epochs", done=done) if group.is_first else nullcontext() as bar:
-        for epoch in range(done, epochs):
+    saving = Allowance(SAVING)
+    with contextlib.ExitStack() as stack:
+        progress: TrainingProgress | None = None
+        if group.is_first:
+            events = EventFile(folder.events, done=done) if training.tensorboard else None
+            shown = TrainingProgress(title, epochs=epochs, steps=len(loader), done=done, measure=measure, events=events)
+            progress = stack.enter_context(shown)
+        for epoch in range(done + 1, epochs + 1):
             started = time.monotonic()
-            torch.manual_seed(derive_seed(seed, epoch))  # a resumed run draws what an uninterrupted one draws
+            torch.manual_seed(derive_seed(seed, epoch - 1))  # a resumed run draws what an uninterrupted one draws
             network.train()
-            loss = _one_epoch(step, loader, schedulers, group)
-            history.append(Epoch(epoch=epoch + 1, loss=loss, seconds=round(time.monotonic() - started, 3)))
-            if bar is not None:
-                saving = time.monotonic()
-                if saving >= next_save or epoch + 1 == epochs:
+            show = functools.partial(progress.step, epoch) if progress is not None else lambda number, read: None
+            losses = _one_epoch(step, loader, schedulers, group, show)
+            entry = Epoch(
+                epoch=epoch,
+                loss=losses.pop("loss"),
+                seconds=round(time.monotonic() - started, 3),
+                parts=losses,
+                lr=optimizers[0].param_groups[0]["lr"],
+            )
+            if progress is not None:
+                entry = progress.epoch(entry, student)
+            history.append(entry)
+            if group.is_first and (saving.is_due or epoch == epochs):
+                with saving.spend():
                     _save(folder, parts, history)
-                    now = time.monotonic()
-                    next_save = now + (now - saving) / SAVING
-                bar.update(epoch + 1, loss=loss, lr=optimizers[0].param_groups[0]["lr"])
     student.eval()
 
 
@@ -115,12 +133,9 @@ def seconds_per_step(
     network, optimizers = set_up(student, criterion, training, example_NCHW)
     forward = ALONE.parallel(network.train(), example_NCHW)
     step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
-    seconds = 0.0
-    for _ in range(2):  # the first is a warm-up
-        started = time.monotonic()
-        float(step(batch))  # waits for the device
-        seconds = time.monotonic() - started
-    return seconds
+    started = time.monotonic()
+    float(step(batch)["loss"])  # waits for the device
+    return time.monotonic() - started
 
 
 def set_up(
@@ -150,36 +165,47 @@ class Step:
     criterion: Criterion
     optimizers: Sequence[torch.optim.Optimizer]
 
-    def __call__(self, batch: Batch) -> Tensor:
-        """Learn from a batch. Returns this process's part of the loss; the mean over the group is the batch's loss."""
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Learn from a batch. Returns ``loss`` and its parts by name, of this process: the mean over the group is the
+        batch's loss."""
         view = self.views(batch)
         with autocast(view.x_NCHW):
             outputs = self.forward(view.x_NCHW, view.rows)
-        loss = view.weight * self.criterion(view, outputs)  # the group takes the mean of its processes' gradients
+        parts = self.criterion.parts(view, outputs)
+        loss = view.weight * total(parts)  # the group takes the mean of its processes' gradients
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
-        return loss.detach()
+        named = {name: view.weight * part.detach() for name, part in parts.items()}
+        return {"loss": loss.detach(), **{name: value for name, value in named.items() if name != "loss"}}
 
 
-def _one_epoch(step: Step, loader: Loader, schedulers: Sequence[LambdaLR], group: Group) -> float:
-    """A step for each batch. Returns the mean loss of the images."""
-    total = torch.zeros(())
-    count = 0
-    for batch in loader:
+def _one_epoch(
+    step: Step,
+    loader: Loader,
+    schedulers: Sequence[LambdaLR],
+    group: Group,
+    show: Callable[[int, Callable[[], dict[str, float]]], None],
+) -> dict[str, float]:
+    """A step for each batch. Returns the mean losses of the images, by name.
+
+    Args:
+        show: called with the number of each step, and with a function that reads the losses so far.
+    """
+    losses = MeanLosses()
+    for number, batch in enumerate(loader, 1):
         if batch.rows.total < 2:
             continue  # a BatchNorm has no variance of one image
-        loss = step(batch)
+        losses.add(step(batch), batch.rows.total)
         for scheduler in schedulers:
             scheduler.step()
-        total = total.to(loss.device) + loss * batch.rows.total
-        count += batch.rows.total
-    mean = float(group.mean(total)) / max(1, count)  # the epoch's one host sync
-    if mean != mean or mean == float("inf"):
+        show(number, losses.read)
+    found = losses.read(group)  # the epoch's one host sync, but for those of long epochs
+    if not found["loss"] < float("inf"):
         raise DreamError("the training loss became NaN; run again with --overwrite and a lower --lr")
-    return mean
+    return found
 
 
 def _restore(folder: ResultFolder, parts: dict[str, Any], device: torch.device, group: Group) -> list[Epoch]:

@@ -92,10 +92,15 @@ class Views:
         x_NCHW = x_NCHW.contiguous(memory_format=self.layout)
         return View(x_NCHW=x_NCHW, rows=rows, batch=batch, mixing=mixing)
 
+    @property
+    def crop(self) -> str:
+        """How images are cropped: resized, pad or none."""
+        if self.training.crop == "auto":
+            return "resized" if self.relabelled else "pad"
+        return self.training.crop
+
     def _cropped(self, batch: Batch) -> Tensor:
-        x_NCHW, crop = self.preprocessing.normalize(batch.images), self.training.crop
-        if crop == "auto":
-            crop = "resized" if self.relabelled else "pad"
+        x_NCHW, crop = self.preprocessing.normalize(batch.images), self.crop
         if crop == "pad":
             return random_shift(x_NCHW, batch.rows, max(1, self.preprocessing.image_size // PAD_SHARE))
         if crop == "resized":

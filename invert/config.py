@@ -81,7 +81,7 @@ class InvertConfig(StageConfig):
     )
     precision: str = setting(
         "auto",
-        help="number format of the networks; auto: bfloat16 where it is faster",
+        help="number format of the networks; auto: bfloat16 on GPUs, and in long runs on CPUs with AMX",
         choices=("auto", "float32", "bfloat16"),
         group=_SPEED,
         advanced=True,

@@ -12,19 +12,19 @@ import torch
 
 from ..shared.data.images import encode_image
 from ..shared.models.classifier import Classifier
+from ..shared.models.cost import MACS_PER_SECOND, seconds_for
 from .engine import Engine
-from .execution import Execution
+from .execution import Execution, forward_macs
 from .inputs import Inputs
 from .plan import Plan
-
-PROBE_STEPS = 2  # at each resolution, after one to warm up
 
 
 def estimate(inputs: Inputs, plan: Plan) -> dict[str, Any]:
     """Shards to write and to skip, their size in bytes, and the seconds that they would take.
 
-    The seconds come from a few steps at each resolution, not compiled. The bytes come from one image of noise, the kind
-    that compresses worst. Values that are not known are None, and ``not_known`` says why.
+    The seconds come from a step at each resolution, not compiled, with a whole batch or as much of it as takes a few
+    seconds; where one image takes longer, from its multiply-adds. The bytes come from one image of noise, the kind that
+    compresses worst. Values that are not known are None, and ``not_known`` says why.
     """
     execution = plan.job.round.execution  # None where it depends on a cluster that is not joined
     images = sum(p.count for p in plan.pending)
@@ -59,22 +59,32 @@ def _bytes_an_image(teacher: Classifier, format: str) -> int:
 
 
 def _seconds_a_batch(inputs: Inputs, *, batch: int, precision: str) -> float:
-    resolutions = inputs.recipe.resolutions(inputs.teacher.preprocessing.image_size)
-    steps = [resolution.steps for resolution in resolutions]
+    teacher, recipe = inputs.teacher, inputs.recipe
+    steps = [resolution.steps for resolution in recipe.resolutions(teacher.preprocessing.image_size)]
     if not any(steps):
         return 0.0
-    _seconds_by_resolution(inputs, 1, batch=batch, precision=precision)  # warms up
-    seconds = _seconds_by_resolution(inputs, PROBE_STEPS, batch=batch, precision=precision)
-    return sum(taken / PROBE_STEPS * count for taken, count in zip(seconds, steps, strict=True))
+    probe = recipe.changed({"steps": (1,)})
+    engine = Engine(teacher, probe, execution=Execution(compile=False, precision=precision))
+    rate = MACS_PER_SECOND[engine.device.type]
+
+    def seconds(images: int) -> float:
+        taken = _seconds_by_resolution(engine, images)
+        return sum(each * count for each, count in zip(taken, steps, strict=True))
+
+    return seconds_for(
+        seconds,
+        batch,
+        least=1,
+        smallest=forward_macs(teacher, probe, 1) / rate,
+        guess=forward_macs(teacher, recipe, batch) / rate,
+    )
 
 
-def _seconds_by_resolution(inputs: Inputs, steps: int, *, batch: int, precision: str) -> list[float]:
-    """Time of so many steps at each resolution."""
-    execution = Execution(compile=False, precision=precision)
-    engine = Engine(inputs.teacher, inputs.recipe.changed({"steps": (steps,)}), execution=execution)
+def _seconds_by_resolution(engine: Engine, images: int) -> list[float]:
+    """Time of a step at each resolution."""
     ends = [time.monotonic()]
     engine.synthesize(
-        torch.zeros(batch, dtype=torch.int64),
+        torch.zeros(images, dtype=torch.int64),
         seed=0,
         progress=lambda fraction, terms: ends.append(time.monotonic()),  # at the end of each resolution
     )

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ..shared.core.errors import one_line
 from ..shared.models.classifier import Classifier
-from ..shared.models.cost import count_macs, paired_seconds
-from ..shared.models.layout import common_layout
+from ..shared.models.cost import MACS_PER_SECOND, count_macs
 from ..shared.shards.manifest import Execution
 from .objective import Objective
 from .recipe import Recipe
@@ -21,12 +20,7 @@ Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 Log = Callable[[str], None]
 
 # Compiling takes 20 to 60 seconds and saves about half of an eager step, so it pays from two minutes of eager work on.
-# In multiply-adds of forward passes: a CPU core does 15e9 per second (measured, docs/performance.md), and a GPU 2e12
-# (estimated).
-REPAID_FROM_MACS = {"cpu": 120 * 15e9, "cuda": 120 * 2e12}
-PROBE_IMAGES = 4
-FASTER = 1.2  # speedup from which bfloat16 is used on the CPU: it costs precision
-
+REPAID_FROM_MACS = {kind: 120 * rate for kind, rate in MACS_PER_SECOND.items()}  # of forward passes
 
 EAGER = Execution(compile=False, precision="float32")
 
@@ -36,39 +30,23 @@ def choose_execution(
 ) -> Execution:
     """Replace ``auto`` by a choice.
 
-    Whether to compile depends on the amount of work only, not on a clock, so that the same run in another folder does
-    the same. bfloat16 is used on CUDA. It is also used in long runs on CPUs that calculate in it, if a few steps are
-    faster by more than a fifth.
+    Both depend on the amount of work and on the kind of processor, not on a clock, so that the same command makes the
+    same images on a machine that is busy. bfloat16 is used on CUDA, and in long runs on CPUs that have matrix units for
+    it (AMX): without them it is slower than float32, and it costs precision.
     """
-    long = _macs(teacher, recipe, images) >= REPAID_FROM_MACS[device.type]
+    long = forward_macs(teacher, recipe, images) >= REPAID_FROM_MACS[device.type]
     if precision == "auto":
-        faster = device.type == "cuda" or (long and _bfloat16_pays(teacher, recipe))
+        faster = device.type == "cuda" or (long and torch.cpu._is_amx_tile_supported())
         precision = "bfloat16" if faster else "float32"
     return Execution(compile=long if compile == "auto" else compile == "on", precision=precision)
 
 
-def _macs(teacher: Classifier, recipe: Recipe, images: int) -> float:
+def forward_macs(teacher: Classifier, recipe: Recipe, images: int) -> float:
     """Multiply-adds of all forward passes of a run."""
     full = teacher.preprocessing.image_size
     device = next(teacher.network.parameters()).device
     one = count_macs(teacher.network, teacher.preprocessing.blank(1, device))
     return images * one * sum(r.steps * (r.size / full) ** 2 for r in recipe.resolutions(full))
-
-
-def _bfloat16_pays(teacher: Classifier, recipe: Recipe) -> bool:
-    if not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
-        return False
-    x = teacher.preprocessing.blank(PROBE_IMAGES)
-    x = x.contiguous(memory_format=common_layout([teacher.network], x))
-    x.requires_grad_()
-    targets_N = torch.zeros(len(x), dtype=torch.int64)
-
-    def step(precision: str) -> Callable[[], None]:
-        objective = Objective(recipe, teacher.network, precision=precision)
-        return lambda: objective(x, x, targets_N)[0].backward()
-
-    single, half = paired_seconds([step("float32"), step("bfloat16")], device=x.device, rounds=5)
-    return single / half > FASTER
 
 
 def compiled(objective: Objective, device: torch.device, log: Log) -> Step:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..shared.core.config import to_mapping
+from ..shared.core.config import differences, to_mapping
 from ..shared.core.device import cpu_count
 from ..shared.core.errors import ConfigError
 from ..shared.core.launch import Place
@@ -167,11 +167,15 @@ def _find_round(inputs: Inputs, *, recipe: dict[str, Any], images: int, **round_
         if item.fingerprint == wanted.fingerprint:
             return manifest, number
     if not config.append:
-        changed = [key for key, value in recipe.items() if manifest.rounds[-1].recipe.get(key) != value]
-        if manifest.rounds[-1].images != images:
-            changed.append("images")
+        changed = _differences(manifest.rounds[-1], wanted)
         raise ConfigError(
-            f"{config.out} holds images of another recipe (differs in {', '.join(changed) or 'its shards'}):"
+            f"{config.out} holds images of another recipe (differs in {changed}):"
             " --append adds to them, --overwrite deletes them, another --out leaves them alone"
         )
     return manifest.with_round(wanted), len(manifest.rounds)
+
+
+def _differences(before: Round, now: Round) -> str:
+    names = "images", "shard_size", "batch", "format", "student"
+    shards = ({name: getattr(item, name) for name in names} for item in (before, now))
+    return "; ".join(filter(None, (differences(before.recipe, now.recipe), differences(*shards))))

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..shared.cli.evaluation import measure_teacher, warn
+from ..shared.cli.effects import warn, warn_of_no_effect
+from ..shared.cli.evaluation import measure_teacher
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.errors import ConfigError, DreamError, PartialError, StoppedError
 from ..shared.core.files import remove_stale_temporaries
 from ..shared.core.signals import grace
+from ..shared.data.accuracy import check_first
 from ..shared.models.classifier import Classifier
 from ..shared.models.cost import num_parameters
 from ..shared.shards.locks import ShardLocks
@@ -22,6 +24,7 @@ from ..shared.shards.records import ShardFailure, clear_failures, complete_shard
 from ..shared.shards.verdict import verdict
 from ..shared.shards.writer import clear_folder, write_info
 from .config import InvertConfig
+from .effects import without_effect
 from .estimate import estimate
 from .executors.base import Executor, run_shards
 from .executors.local import LocalExecutor
@@ -145,6 +148,11 @@ def check(config: InvertConfig, teacher: Classifier | None = None) -> dict[str, 
 def dry_run(config: InvertConfig, teacher: Classifier | None = None) -> dict[str, Any]:
     """What :func:`run` would do (see :func:`~.estimate.estimate`). It writes, compiles and connects to nothing."""
     inputs = load_inputs(config, teacher)
+    for warning in inputs.warnings:
+        warn(f"{inputs.teacher.title}: {warning}")
+    warn_of_no_effect(config, without_effect(inputs))
+    if inputs.images:
+        check_first(inputs.images, inputs.teacher.preprocessing)
     return estimate(inputs, make_plan(inputs, *place_round(inputs)))
 
 
@@ -152,6 +160,7 @@ def _examined(inputs: Inputs) -> float | None:
     """Show what is known of the teacher before the work, once for all shares. Returns its top-1, if it is measured."""
     if inputs.place.rank > 0:
         return None
+    warn_of_no_effect(inputs.config, without_effect(inputs))
     for warning in inputs.warnings:
         warn(f"{inputs.teacher.title}: {warning}")
     return measure_teacher(inputs.teacher, inputs.images) if inputs.images else None
@@ -193,6 +202,8 @@ def _make(inputs: Inputs, plan: Plan) -> dict[int, ShardFailure]:
             def progress(number: int, fraction: float, losses: dict[str, float]) -> None:
                 bar.update(done.update(number, fraction), **losses)
 
+            if made := len(plan.share) - len(plan.pending):
+                bar.log(f"invert: going on at shard {made + 1} of {len(plan.share)}")
             queue = ShardQueue(config.out, plan.pending, stopping=stopping, log=bar.log)
             with contextlib.closing(_executor(inputs, plan)) as executor:
                 run_shards(queue, executor, progress=progress)

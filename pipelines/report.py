@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 
 from ..shared.cli.commandline import plain
+from ..shared.core.errors import printable
 from .plan import Pipeline
 
 _SCORES = {  # the measures of a shard folder that the table shows, and their titles
@@ -148,8 +151,8 @@ def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
     return networks, teacher.preprocessing.blank(1, device)
 
 
-def print_report(report: PipelineReport, title: str) -> None:
-    """The report as tables on stdout."""
+def print_report(report: PipelineReport, title: str, out: Path) -> None:
+    """The report as tables on stdout, and where the results lie."""
     table = Table(title=plain(title), title_justify="left")
     for column in ("network", "top-1", "MACs", f"ms for a batch of {report.latency_batch}", "seconds to make"):
         table.add_column(column, justify="left" if column == "network" else "right")
@@ -170,6 +173,14 @@ def print_report(report: PipelineReport, title: str) -> None:
         if entry.stage == "invert"
     )
     Console().print(plain(f"{images}; {report.seconds:.0f} s in all"))
+    lines = {"results": f"{out}/NAME, with each stage's NAME, and {out}/report.json"}
+    teacher, *made = report.networks
+    if made:
+        lines["use a network"] = f"dreamdistill.load({str(out / made[-1].name)!r})"
+    if teacher.top1 is None:
+        lines["measure all"] = "eval: FOLDER in the pipeline file, with real images"
+    for what, how in lines.items():
+        click.echo(printable(f"  {what + ':':15} {how}"))
 
 
 def _score_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -11,14 +11,8 @@ from typing import Any
 
 import click
 
-from ..shared.cli.commandline import (
-    context_settings,
-    debug_option,
-    dry_run_option,
-    json_option,
-    run_command,
-    version_option,
-)
+from ..shared.cli.commandline import context_settings, run_command
+from ..shared.cli.common_options import debug_option, dry_run_option, json_option, version_option
 from ..shared.cli.stdout import stdout_to_stderr
 from ..shared.core.errors import ConfigError, printable
 from ..shared.core.files import read_limited, write_text
@@ -40,8 +34,8 @@ def run(pipeline: Pipeline) -> PipelineReport:
     path = pipeline.out / "report.json"
     before = _earlier_stages(path)
     stages: dict[str, StageResult] = {}
-    for stage in pipeline.stages:
-        print(f"{stage.name} ({stage.kind})", file=sys.stderr)
+    for number, stage in enumerate(pipeline.stages, 1):
+        print(f"stage {number} of {len(pipeline.stages)}: {stage.name} ({stage.kind})", file=sys.stderr, flush=True)
         _check_round(stage)
         started = time.monotonic()
         result = dataclasses.asdict(_run_stage(stage))
@@ -103,7 +97,7 @@ def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **chang
     if as_json:
         click.echo(json.dumps(report.as_mapping()))
     else:
-        print_report(report, pipeline)
+        print_report(report, pipeline, plan.out)
 
 
 command = click.Command(

@@ -1,4 +1,4 @@
-"""What pruning did to a network: accuracy, sizes and latency, before and after."""
+"""What a run of ``di-prune`` measured: accuracy, sizes and latency, before and after, and its last table."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ..shared.cli.outcome import Outcome, share_of
 from ..shared.data.accuracy import top1
 from ..shared.data.labelled import LabelledSet
 from ..shared.models.classifier import Classifier
 from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
+from .config import PruneConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class PruneReport:
     eval: str | None
 
 
-def measure(
+def compare(
     teacher: Classifier,
     pruned: nn.Module,
     *,
@@ -49,7 +51,7 @@ def measure(
     latency_batch: int,
     seconds: float,
 ) -> PruneReport:
-    """The report of a pruned network.
+    """The report of a pruned network beside its teacher.
 
     Args:
         images: what ``eval`` names; None without any.
@@ -72,4 +74,26 @@ def measure(
         latency_after_ms=round(latency[1], 4),
         seconds=seconds,
         eval=eval,
+    )
+
+
+def outcome(config: PruneConfig, report: PruneReport) -> Outcome:
+    out = config.out
+    return Outcome(
+        rows={
+            "result": out,
+            "teacher top-1": report.top1_before,
+            "pruned network's top-1": report.top1_after,
+            "convolution filters": share_of(report.filters_after, report.filters_before),
+            "parameters": share_of(report.parameters_after, report.parameters_before),
+            "multiply-adds an image": share_of(report.macs_after, report.macs_before),
+            "milliseconds a batch": f"{report.latency_after_ms:.4g} (the teacher's {report.latency_before_ms:.4g})",
+            "seconds of work": report.seconds,
+            "measured on": report.eval,
+        },
+        next_steps={
+            **({} if report.eval else {"measure it on real images": "the same command with --eval FOLDER"}),
+            "use it in Python": f"dreamdistill.load({str(out)!r})",
+            "make images of it": f"di-invert --teacher {out}",
+        },
     )

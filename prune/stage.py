@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..distill.criterion import Distillation
 from ..distill.distributed import share_processors
+from ..distill.events import require_tensorboard
+from ..distill.measuring import measure_first
 from ..distill.networks import given_teacher
-from ..distill.trainer import train
+from ..distill.progress import Measure
 from ..shared.cli.checking import check_shards
-from ..shared.cli.evaluation import measure_teacher
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.errors import DreamError
 from ..shared.core.launch import Place, require_alone
+from ..shared.data.accuracy import check_first
 from ..shared.data.labelled import open_labelled
 from ..shared.models.checkpoints import MODEL_JSON, save_model
 from ..shared.models.classifier import Classifier, load_model, reload_model
@@ -29,13 +30,13 @@ from ..shared.models.cost import num_filters
 from ..shared.models.named_files import name_files
 from ..shared.models.results import ResultFolder
 from ..shared.models.students import check_trainable
-from ..shared.shards.batches import Loader
 from ..shared.shards.folder import ShardFolder
-from ..shared.shards.loaders import make_loader, resolve_loader
+from ..shared.shards.loaders import resolve_loader
 from .budget import FilterCosts
 from .config import PruneConfig
 from .planning import PruningPlan, plan_pruning
-from .report import PruneReport, measure
+from .repair import make_training_loader, repair, warn_of_repair
+from .report import PruneReport, compare
 from .schedule import prune_network
 
 
@@ -61,20 +62,21 @@ def run(config: PruneConfig, *, teacher: Classifier | None = None) -> PruneRepor
 
 def _run(config: PruneConfig, given: Classifier | None, device: torch.device) -> PruneReport:
     shards, teacher = _open(config, given, device)
+    if config.training.tensorboard:
+        require_tensorboard()
     images = open_labelled(config.eval, teacher.num_classes, teacher.class_names) if config.eval else None
     resolve_loader(config.training.loader)
-    folder = ResultFolder.open(config, shards.identity, teacher.sha256)
+    folder = ResultFolder.open(config, shards=shards.identity, teacher=teacher.sha256)
     finished = folder.report(PruneReport)
     if finished is not None and finished.eval == config.eval:
         return finished
     plan = None if folder.has_model() else _plan(config, teacher, device)
-    # The teacher is measured first, so that images that do not fit are noticed before the work.
-    top1_before = measure_teacher(teacher, images) if images else None
+    top1_before, measure = measure_first(teacher, images, shards)
     pruning_seconds = 0.0
     if plan is not None:
-        pruning_seconds = _prune_and_repair(config, shards, teacher, folder, device, plan)
+        pruning_seconds = _prune_and_repair(config, shards, teacher, folder, device, plan, measure)
     pruned = _load_saved(config, teacher, device)
-    report = measure(
+    report = compare(
         teacher,
         pruned,
         images=images,
@@ -89,9 +91,15 @@ def _run(config: PruneConfig, given: Classifier | None, device: torch.device) ->
 
 
 def dry_run(config: PruneConfig) -> dict[str, Any]:
-    """What :func:`run` would do: filters to remove, images to score and to train on. Writes nothing."""
+    """What :func:`run` would do: filters to remove, images to score and to train on.
+
+    It looks at the first images of ``eval``, and writes nothing.
+    """
     device = pick_device(config.device)
     shards, teacher = _open(config, None, device)
+    if config.eval:
+        check_first(open_labelled(config.eval, teacher.num_classes, teacher.class_names), teacher.preprocessing)
+    warn_of_repair(config, teacher)
     plan = _plan(config, teacher, device)
     steps = shards.num_batches(config.training.batch_size)
     epochs = config.training.passes(steps)
@@ -133,9 +141,11 @@ def _prune_and_repair(
     folder: ResultFolder,
     device: torch.device,
     plan: PruningPlan,
+    measure: Measure,
 ) -> float:
     """Prune, repair and save. Returns the seconds of scoring and surgery."""
     check_shards(shards, verify=config.verify)
+    warn_of_repair(config, teacher)
     started = time.monotonic()
     # Pruning takes little time next to the repair, and gives the same result each time. A run that was killed prunes
     # again, and goes on from the checkpoint of the repair.
@@ -143,7 +153,7 @@ def _prune_and_repair(
     _prune(config, shards, teacher, network, device, plan)
     seconds = time.monotonic() - started
     network.requires_grad_(True)
-    _repair(config, shards, teacher, network, folder)
+    repair(config, shards, teacher, network, folder, measure)
     save_model(
         config.out,
         network,
@@ -165,10 +175,14 @@ def _prune(
     plan: PruningPlan,
 ) -> None:
     batch_size = config.training.batch_size
-    scored = list(islice(_loader(config, shards, device), -(-config.score_images // batch_size)))  # bytes: small
+    scored = list(
+        islice(make_training_loader(config, shards, device), -(-config.score_images // batch_size))
+    )  # bytes: small
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in scored:
+        started = bar.done
+        for number, batch in enumerate(scored):
+            bar.update(started + number / len(scored))
             yield teacher.preprocessing.normalize(batch.images), batch.targets
 
     with ProgressBar("prune", total=config.iterations, unit="iterations") as bar:
@@ -181,32 +195,6 @@ def _prune(
             example_NCHW=_example(teacher, device),
             report_progress=lambda done: bar.update(done, filters=num_filters(network)),
         )
-
-
-def _repair(
-    config: PruneConfig, shards: ShardFolder, teacher: Classifier, network: nn.Module, folder: ResultFolder
-) -> None:
-    device = next(network.parameters()).device
-    training, example_NCHW = config.training, teacher.preprocessing.blank(1, device)
-    criterion = Distillation.of(training, student=network, teacher=teacher.network, example_NCHW=example_NCHW)
-    train(
-        network,
-        _loader(config, shards, device),
-        criterion,
-        views=criterion.views(training, teacher.preprocessing),
-        training=training,
-        example_NCHW=example_NCHW,
-        folder=folder,
-        seed=config.seed,
-        title="repair",
-    )
-
-
-def _loader(config: PruneConfig, shards: ShardFolder, device: torch.device) -> Loader:
-    training = config.training
-    return make_loader(
-        shards, training.loader, batch_size=training.batch_size, shuffle=True, seed=config.seed, device=device
-    )
 
 
 def _load_saved(config: PruneConfig, teacher: Classifier, device: torch.device) -> nn.Module:

@@ -29,6 +29,7 @@ MODULES = [path for path in FILES if path.name != "__init__.py" or path.parent.n
 # The modules that talk to people, on a terminal.
 KNOW_CLICK_OR_RICH = {
     "shared/cli/commandline.py",
+    "shared/cli/common_options.py",
     "shared/cli/di_shards.py",
     "shared/cli/help.py",
     "shared/cli/monitor_view.py",

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 ALL = "--out --seed --device --code --batch-size --json --config --dry-run --overwrite --debug --version --help-all"
 TRAINING = (
     "--epochs --lr --warmup-epochs --momentum --temperature --feature-weight --labels --crop --min-area --flip --mixup"
-    " --shape-cutmix --dead-leaves --loader"
+    " --shape-cutmix --dead-leaves --loader --tensorboard"
 )
 OPTIONS = {
     "invert.cli": f"{ALL} --check --eval --teacher --weights --num-classes --mean --std --image-size --recipe"
@@ -77,7 +77,10 @@ def test_di_shards_has_its_commands() -> None:
     ("report", "keys"),
     [
         (InvertReport, "images shards seconds agreement clipped verdict teacher_top1 warnings"),
-        (DistillReport, "teacher_top1 student_top1 seconds eval"),
+        (
+            DistillReport,
+            "teacher_top1 student_top1 agreement parameters teacher_parameters macs teacher_macs seconds eval",
+        ),
         (
             PruneReport,
             "top1_before top1_after filters_before filters_after parameters_before parameters_after macs_before"
@@ -106,4 +109,6 @@ def test_console_scripts_and_extras() -> None:
     setup.read(ROOT / "setup.cfg")
     scripts = [line.split("=")[0].strip() for line in setup["options.entry_points"]["console_scripts"].splitlines()[1:]]
     assert scripts == ["di-invert", "di-distill", "di-prune", "di-run", "di-shards"]
-    assert {"demo", "dali", "dali-cuda12", "timm", "ray", "score", "dev"} <= set(setup["options.extras_require"])
+    assert {"demo", "dali", "dali-cuda12", "timm", "ray", "score", "tensorboard", "dev"} <= set(
+        setup["options.extras_require"]
+    )

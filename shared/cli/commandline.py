@@ -6,14 +6,12 @@ Precedence: command line > environment (``DI_INVERT_STEPS``) > ``--config FILE.y
 from __future__ import annotations
 
 import dataclasses
-import errno
 import importlib
 import json
 import sys
 import traceback
 import typing
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.config import GENERAL, StageConfig, by_name, from_mapping, load_yaml, settings_of
+from ..core.config import StageConfig, by_name, from_mapping, load_yaml, settings_of
 from ..core.errors import DreamError, StoppedError, named, one_line, printable
 from ..core.imports import safe_imports
+from ..core.openmp import wait_without_spinning
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
-from .help import GroupedCommand, GroupedOption, help_all_option
+from .common_options import check_option, common_options
+from .help import GroupedCommand, GroupedOption
+from .outcome import Outcome
+from .sentences import by_own_options, of_system_error
 from .stdout import stdout_to_stderr
 
 
@@ -60,7 +62,8 @@ def stage_command(
     Args:
         package: has a module ``stage`` with ``run(config)``, which does the work and returns a report dataclass, and
             ``dry_run(config)``, which returns the plan as a mapping. Either is printed as a table, or with ``--json``
-            as one object. Where several processes work together, all but the first return None and print nothing.
+            as one object. Where several processes work together, all but the first return None and print nothing. Its
+            module ``report`` has ``outcome(config, report)``, the report's table.
         examples: pairs of what a command line does and the command line.
         check: help of ``--check``, if the module has ``check(config)`` too, which returns a mapping.
     """
@@ -85,6 +88,10 @@ def stage_command(
             else:
                 report = stage.run(config)
                 result, title = report and dataclasses.asdict(report), name
+        if result is not None and not (check_only or dry_run_only or as_json):
+            print_outcome(importlib.import_module(".report", package).outcome(config, report), title)
+        elif result is not None:
+            print_result(result, as_json=as_json, title=title)
         if result is not None:
             print_result(result, as_json=as_json, title=title)
 
@@ -92,7 +99,7 @@ def stage_command(
         name,
         params=[
             *(_option(setting) for setting in settings_of(config_class).values()),
-            *([GroupedOption(["--check", "check_only"], is_flag=True, group=GENERAL, help=check)] if check else []),
+            *([check_option(check)] if check else []),
             *common_options(),
         ],
         help=help,
@@ -101,53 +108,6 @@ def stage_command(
         examples=examples,
         callback=callback,
         context_settings=context_settings(name),
-    )
-
-
-def common_options() -> list[click.Parameter]:
-    """The options of every stage that are no part of its configuration."""
-    return [
-        GroupedOption(
-            ["--config", "config_file"],
-            type=click.Path(path_type=Path),
-            group=GENERAL,
-            help="YAML file of 'option: value'",
-        ),
-        dry_run_option(),
-        json_option(),
-        debug_option(),
-        version_option(),
-        help_all_option(),
-    ]
-
-
-def dry_run_option() -> click.Parameter:
-    return GroupedOption(["--dry-run", "dry_run_only"], is_flag=True, group=GENERAL, help="print the plan and stop")
-
-
-def json_option() -> click.Parameter:
-    return GroupedOption(["--json", "as_json"], is_flag=True, group=GENERAL, help="print one JSON object on stdout")
-
-
-def debug_option() -> click.Parameter:
-    return GroupedOption(["--debug"], is_flag=True, group=GENERAL, advanced=True, help="show the traceback of an error")
-
-
-def version_option() -> click.Parameter:
-    def show(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-        if value and not ctx.resilient_parsing:
-            click.echo(f"dreamdistill {version('dreamdistill')}")
-            ctx.exit()
-
-    return GroupedOption(
-        ["--version"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=show,
-        group=GENERAL,
-        advanced=True,
-        help="show the version and stop",
     )
 
 
@@ -163,6 +123,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
     stop_on_signals()
+    wait_without_spinning()
     try:
         with safe_imports():
             result = command.main(arguments, command.name, standalone_mode=False)
@@ -172,9 +133,9 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     except (KeyboardInterrupt, click.Abort):
         return _fail("stopped by Ctrl-C; run the same command again to go on", 130, debug)
     except (DreamError, StoppedError) as error:
-        return _fail(str(error), error.exit_code, debug)
+        return _fail(in_its_words(str(error), command), error.exit_code, debug)
     except OSError as error:
-        return _fail(_sentence(error), 1, debug)
+        return _fail(of_system_error(error), 1, debug)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
             return _fail(
@@ -187,20 +148,33 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
         ignore_stops()
 
 
+def print_outcome(outcome: Outcome, title: str) -> None:
+    """Print the end of a stage on stdout, for people: a table, and what may be done next."""
+    print_result(outcome.rows, as_json=False, title=title)
+    width = max(map(len, outcome.next_steps), default=0)
+    for what, command in outcome.next_steps.items():
+        click.echo(printable(f"  {what + ':':{width + 1}}  {command}"))
+
+
 def print_result(values: Mapping[str, Any], *, as_json: bool, title: str) -> None:
-    """Print a flat result on stdout: one JSON object, or a table for people."""
+    """Print a flat result on stdout: one JSON object, a table on a terminal, or else lines."""
     if as_json:
         click.echo(json.dumps(values))
         return
+    rows = {key.replace("_", " "): _cell(value) for key, value in values.items() if value not in (None, (), [])}
+    console = Console()
+    if not console.is_terminal:
+        width = max(map(len, rows), default=0)
+        click.echo("\n".join(printable(line) for line in (title, *(f"{k:{width}}  {v}" for k, v in rows.items()))))
+        return
     table = Table(title=plain(title), show_header=False, title_justify="left")
-    for key, value in values.items():
-        if value not in (None, ()):
-            table.add_row(plain(key.replace("_", " ")), plain(_cell(value)))
-    Console().print(table)
+    for key, text in rows.items():
+        table.add_row(plain(key), plain(text))
+    console.print(table)
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ", ".join(map(_cell, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -244,16 +218,12 @@ def _plain(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _sentence(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"no space left to write {error.filename or 'the result'}; free some and run the same command again"
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return f"cannot use {error.filename}: {error.strerror}; give rights to it, or choose another folder"
-    if "temporary directory" in str(error.strerror):  # torch cannot be imported without one
-        return "there is no folder for temporary files that can be written: set TMPDIR to one"
-    if error.errno is not None and error.filename is not None:
-        return f"cannot use {error.filename}: {error.strerror}; name or make another one"
-    return f"{error}; run again with --debug to see where"
+def in_its_words(sentence: str, command: click.Command) -> str:
+    """A sentence that names only the options that the command has. A pipeline file has those of every stage."""
+    if not isinstance(command, GroupedCommand | click.Group):
+        return sentence
+    commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    return by_own_options(sentence, {name for each in commands for option in each.params for name in option.opts})
 
 
 def _bug(error: Exception, debug: bool) -> int:

@@ -13,7 +13,8 @@ import click
 from ..core.config import StageConfig, settings_of
 from ..core.errors import ConfigError, DreamError, PartialError
 from ..core.values import Setting, coerce
-from .commandline import context_settings, debug_option, json_option, print_result, run_command, version_option
+from .commandline import context_settings, print_result, run_command
+from .common_options import debug_option, json_option, version_option
 from .stdout import stdout_to_stderr
 
 _FOLDER = click.Argument(["folder"], type=click.Path(path_type=Path), default=Path("shards"))

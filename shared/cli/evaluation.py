@@ -9,6 +9,7 @@ from ..core.errors import printable
 from ..data.accuracy import Accuracy, measure_accuracy
 from ..data.labelled import LabelledSet
 from ..models.classifier import Classifier
+from .effects import warn
 
 
 def measure_teacher(teacher: Classifier, images: LabelledSet) -> float:
@@ -32,8 +33,3 @@ def better_than_chance(found: Accuracy, num_classes: int) -> bool:
     """Whether an accuracy is above that of guessing by three standard deviations of the latter."""
     chance = 1 / num_classes
     return found.top1 > chance + 3 * math.sqrt(chance * (1 - chance) / found.images)
-
-
-def warn(text: str) -> None:
-    """Print a warning, one sentence, on stderr."""
-    print(printable(f"warning: {text}"), file=sys.stderr, flush=True)

@@ -193,6 +193,21 @@ def to_mapping(config: Settings) -> dict[str, Any]:
     return {name: _plain(value) for name, value in flat.items()}
 
 
+def asked_for(config: Settings) -> dict[str, Any]:
+    """The settings that somebody gave and that ask for something: no defaults, and nothing that is 0 or off."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        found |= value if "changes_to" in item.metadata else {item.name: value} if value != item.default else {}
+    return {name: value for name, value in found.items() if value}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two plain mappings: ``lr 0.05, now 0.1; epochs auto, now 3``. Keys of one alone do not."""
+    changed = [name for name in before if name in now and before[name] != now[name]]
+    return "; ".join(f"{name} {_as_text(before[name])}, now {_as_text(now[name])}" for name in changed)
+
+
 def fingerprint(values: Any) -> str:
     """sha256 over the canonical JSON of ``values``: equal for equal settings, whatever their order."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
@@ -218,6 +233,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def _option(item: dataclasses.Field[Any], kind: Any) -> Setting:
     default = None if item.default is MISSING else item.default
     return Setting(item.name, kind, default, **item.metadata)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_as_text, value))[:80]
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "not given" if value is None else str(value)[:80]
 
 
 def _plain(value: Any) -> Any:

@@ -30,8 +30,8 @@ def require_open_files(count: int) -> None:
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ConfigError(
             f"{count} shards would be open at the same time, and this process may open {hard} files: use --loader"
-            " webdataset, which opens one at a time, or shards with more images (--shard-size), or ask for a higher"
-            " limit (ulimit -Hn)"
+            " webdataset, which opens one at a time, or shards with more images (di-invert --shard-size), or ask for a"
+            " higher limit (ulimit -Hn)"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 

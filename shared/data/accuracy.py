@@ -10,6 +10,8 @@ from torch import nn
 from ..models.preprocessing import Preprocessing
 from .labelled import LabelledSet, labelled_batches
 
+FIRST = 8  # images that a dry run reads
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
@@ -44,3 +46,12 @@ def measure_accuracy(
         correct += int((logits_NK.argmax(1).cpu() == labels_N).sum())
         total += len(labels_N)
     return Accuracy(top1=correct / total, images=total)
+
+
+def check_first(images: LabelledSet, preprocessing: Preprocessing) -> None:
+    """Check that the first images of a set can be used.
+
+    Raises:
+        ConfigError: they cannot be read, or have wrong labels.
+    """
+    next(labelled_batches(images, preprocessing, FIRST))

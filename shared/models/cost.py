@@ -11,6 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .features import last_linear
 
+# Multiply-adds of forward passes that a core, or a GPU, does in a second of steps forward and backward: measured
+# (docs/performance.md), and estimated.
+MACS_PER_SECOND = {"cpu": 15e9, "cuda": 2e12}
+PATIENCE = 3.0  # seconds that a dry run takes to time steps
 WARM_UP_ROUNDS = 3  # not timed: cuDNN chooses its kernels, caches fill, and clock rates settle
 
 
@@ -79,6 +83,32 @@ def paired_rounds(calls: Sequence[Callable[[], object]], *, device: torch.device
             if round_index >= 0:
                 times[round_index, column] = time.perf_counter() - start
     return times
+
+
+def seconds_for(call: Callable[[int], float], images: int, *, least: int, smallest: float, guess: float) -> float:
+    """What ``call(images)`` would return, found in about :data:`PATIENCE` seconds.
+
+    Where so many images would take longer, it is extrapolated from as many as do not.
+
+    Args:
+        call: works on so many images, and returns seconds that grow with their number.
+        least: fewest images that it works on, at most ``images``.
+        smallest: seconds that ``call(least)`` works, by multiply-adds.
+        guess: what is returned where that is too long.
+    """
+    if 2 * smallest > PATIENCE:
+        return guess
+    deadline = time.monotonic() + PATIENCE
+    call(least)  # warms up
+    count = least
+    while True:
+        started = time.monotonic()
+        seconds = call(count)
+        more = min(images, 4 * count)
+        now = time.monotonic()
+        if count == images or now + (now - started) * more / count > deadline:
+            return seconds * images / count
+        count = more
 
 
 def _synchronize(device: torch.device) -> None:

@@ -46,8 +46,8 @@ def examine(classifier: Classifier) -> Health:
     unseen = [name for name, is_new in layers.items() if is_new]
     if unseen and classifier.weights != NO_WEIGHTS:
         warnings.append(
-            f"{len(unseen)} of {len(layers)} BatchNorm layers, {unseen[0]} first, have seen no batch: they still hold the"
-            " mean 0 and the variance 1 of a new layer"
+            f"{len(unseen)} of {len(layers)} BatchNorm layers, {unseen[0]} first, have seen no batch: they still hold"
+            " the mean 0 and the variance 1 of a new layer"
         )
     if classifier.num_classes == 1:
         errors.append(

@@ -3,6 +3,7 @@
 config.yaml    the resolved configuration
 metrics.jsonl  one line for each epoch
 checkpoint.pt  while the run is under way
+tensorboard/   event files, where they are asked for
 model.*        see :func:`~.checkpoints.save_model`
 report.json    written last
 """
@@ -18,11 +19,12 @@ from typing import Any, TypeVar
 
 import yaml
 
-from ..core.config import StageConfig, fingerprint, to_mapping
+from ..core.config import StageConfig, differences, fingerprint, load_yaml, to_mapping
 from ..core.errors import ConfigError, DreamError
 from ..core.files import atomic_write, read_limited, remove_file, remove_stale_temporaries, write_text
 from ..core.records import from_json, parse_json
 from .checkpoints import MODEL_JSON, MODEL_WEIGHTS
+from .epochs import Epoch
 
 REPORT, CONFIG, METRICS, CHECKPOINT = "report.json", "config.yaml", "metrics.jsonl", "checkpoint.pt"
 _OWN_FILES = (REPORT, CONFIG, METRICS, CHECKPOINT, MODEL_JSON, MODEL_WEIGHTS)
@@ -39,22 +41,16 @@ _NOT_IDENTITY = (
     "code",
     "eval",
     "verify",
+    "tensorboard",
 )
 _LARGEST, _LARGEST_METRICS = 2**20, 64 * 2**20  # bytes; a report or a configuration has a few hundred
 # This line stands after the archive of a checkpoint. Readers of archives do not mind it.
 _END = re.compile(rb"\ncheckpoint (?P<identity>[0-9a-f]{64}) (?P<sha256>[0-9a-f]{64})\n")
 _END_BYTES = len("\ncheckpoint  \n") + 2 * 64
 
+INPUTS = "inputs"  # key of the configuration file, beside the settings
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """A line of ``metrics.jsonl``: mean loss of an epoch, from 1, and the seconds that it took."""
-
-    epoch: int
-    loss: float
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,25 +59,28 @@ class ResultFolder:
 
     Attributes:
         config: the run's configuration; its ``out`` is the folder.
+        inputs: identities of what the run works on, by name: of the shards, say.
         identity: sha256 of all that determines the result; a folder keeps to one.
     """
 
     config: StageConfig
+    inputs: dict[str, str | None]
     identity: str
 
     @classmethod
-    def open(cls, config: StageConfig, *inputs: Any) -> ResultFolder:
-        """The folder of a configuration and its inputs (identities of shards and teacher). Writes nothing yet.
+    def open(cls, config: StageConfig, **inputs: str | None) -> ResultFolder:
+        """The folder of a configuration and its inputs. Writes nothing yet.
 
         Raises:
             ConfigError: it holds another run, or one that cannot be read, and the configuration does not say
                 ``overwrite``.
         """
-        settings = {key: value for key, value in to_mapping(config).items() if key not in _NOT_IDENTITY}
-        folder = cls(config=config, identity=fingerprint([settings, *inputs]))
+        settings = _identifying(to_mapping(config))
+        folder = cls(config=config, inputs=inputs, identity=fingerprint([settings, *inputs.values()]))
         if not config.overwrites and (config.out / CONFIG).exists() and folder._recorded() != folder.identity:
             raise ConfigError(
-                f"{config.out} holds a run with other settings: --overwrite deletes it, another --out leaves it alone"
+                f"{config.out} holds a run with other settings{folder._differences()}: --overwrite deletes it, another"
+                " --out leaves it alone"
             )
         return folder
 
@@ -97,14 +96,19 @@ class ResultFolder:
             raise ConfigError(f"cannot make the folder {self.path}: {error.strerror}") from error
         remove_stale_temporaries(self.path)
         if self.config.overwrites:
-            for name in _OWN_FILES:
-                remove_file(self.path / name)
-        record = {"identity": self.identity, **to_mapping(self.config)}
+            for path in [*(self.path / name for name in _OWN_FILES), *self.events.glob("events.out.tfevents.*")]:
+                remove_file(path)
+        record = {"identity": self.identity, **to_mapping(self.config), INPUTS: self.inputs}
         write_text(self.path / CONFIG, yaml.safe_dump(record, sort_keys=False))
 
     @property
     def path(self) -> Path:
         return self.config.out
+
+    @property
+    def events(self) -> Path:
+        """The folder of the event files."""
+        return self.path / "tensorboard"
 
     @property
     def checkpoint(self) -> Path:
@@ -187,6 +191,22 @@ class ResultFolder:
         write_text(self.path / REPORT, json.dumps(asdict(report), indent=1) + "\n")
         remove_file(self.checkpoint)
 
+    def _differences(self) -> str:
+        """What differs from the run in the folder, in brackets; empty where its configuration does not tell."""
+        try:
+            before = load_yaml(self.path / CONFIG)
+        except ConfigError:
+            return ""
+        inputs = before.get(INPUTS)
+        found = [differences(_identifying(before), to_mapping(self.config))]
+        found += [
+            f"other {name}"
+            for name, identity in self.inputs.items()
+            if isinstance(inputs, dict) and name in inputs and inputs[name] != identity
+        ]
+        text = "; ".join(filter(None, found))
+        return f" ({text})" if text else ""
+
     def _recorded(self) -> str:
         """The identity in the folder's configuration; empty where it has none.
 
@@ -201,3 +221,7 @@ class ResultFolder:
                 f"{path} is damaged ({error}): --overwrite deletes the run, another --out leaves it alone"
             ) from error
         return found[1].decode() if found else ""
+
+
+def _identifying(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in _NOT_IDENTITY}

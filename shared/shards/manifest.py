@@ -214,7 +214,9 @@ def load_manifest(folder: Path) -> Manifest:
     except OtherSchemaError as error:
         raise ConfigError(
             f"{folder} was written by another version (schema {error.found}, not {SCHEMA}):"
-            " make the shards again in another folder, or with --overwrite"
+            " make the shards again with di-invert, in another folder or with its own --overwrite"
         ) from error
     except (OSError, ValueError) as error:
-        raise DreamError(f"{path} is damaged ({one_line(error)}); make the shards again with --overwrite") from error
+        raise DreamError(
+            f"{path} is damaged ({one_line(error)}); make the shards again with di-invert --overwrite"
+        ) from error

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from dreamdistill.distill.muon import LONGEST, Muon, orthogonalized
+from dreamdistill.distill.muon import LONGEST, Muon, multiply_adds, orthogonalized
 
 LR, MOMENTUM = 0.1, 0.9
 
@@ -115,3 +116,11 @@ def test_a_weight_of_zeros_moves_and_one_without_a_gradient_stays() -> None:
     optimizer.step()
     assert zeros.abs().min() > 0
     assert torch.equal(idle, torch.ones(4, 6))
+
+
+def test_multiply_adds_are_those_that_torch_counts() -> None:
+    weights = [normal(4, 6, 3, 3), normal(9, 5), normal(7)]
+    with FlopCounterMode(display=False) as counter:
+        for weight in weights[:2]:
+            orthogonalized(weight.flatten(1)[None])
+    assert multiply_adds(weights) == counter.get_total_flops() // 2

@@ -37,10 +37,10 @@ def test_dali_is_not_installed(di: Di, fails: Fails, made_shards: Path, out: Pat
     assert (out / "report.json").exists()
 
 
-@pytest.fixture(params=["di-distill", "di-prune"])
+@pytest.fixture(params=["di-distill", "di-prune", "di-distill --dry-run", "di-prune --dry-run"])
 def evaluated(request: pytest.FixtureRequest, made_shards: Path, out: Path) -> list[object]:
     """A command that lacks the evaluation set alone."""
-    return [request.param, "--shards", made_shards, *QUICK, "--out", out, "--eval"]
+    return [*request.param.split(), "--shards", made_shards, *QUICK, "--out", out, "--eval"]
 
 
 def test_image_folder_of_other_classes(fails: Fails, tmp_path: Path, evaluated: list[object], out: Path) -> None:

@@ -209,7 +209,7 @@ def test_result_folder_of_other_settings(di: Di, fails: Fails, made_shards: Path
     before = contents(out)
 
     says = [str(out), "other settings", "--overwrite"]
-    fails(*command, "--lr", 0.2, code=2, says=says)
+    fails(*command, "--lr", 0.2, "--no-flip", code=2, says=[*says, "(lr 0.05, now 0.2; flip on, now off)"])
     fails("di-prune", "--shards", made_shards, "--out", out, code=2, says=says)
     assert contents(out) == before
 

@@ -48,6 +48,7 @@ def test_a_pipeline_of_every_stage_and_again_from_where_it_is(di: Callable, tmp_
     file.write_text(yaml.safe_dump(TINY, sort_keys=False))
     first = di("di-run", file, "--out", out, "--json")
     assert first.code == 0, first.stderr
+    assert "stage 2 of 6: noise (invert)" in first.stderr
     report = json.loads(first.stdout)
     assert report == json.loads((out / "report.json").read_text())
     for key in ("teacher_top1", "student_top1", "noise_student_top1", "pruned_top1", "pruned_macs_ratio"):
@@ -71,6 +72,7 @@ def test_a_pipeline_of_every_stage_and_again_from_where_it_is(di: Callable, tmp_
     table = di("di-run", file, "--out", out)
     assert "96.67 %" in table.stdout
     assert "noise student" in table.stdout
+    assert f"{out}/report.json" in table.stdout
 
 
 def test_a_pruned_network_loads_as_it_was_measured(di: Callable, shards: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 
 import pytest
 import torch
@@ -11,7 +12,6 @@ from published import published_loss, published_network
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from dreamdistill.invert import execution
 from dreamdistill.invert.engine import Engine
 from dreamdistill.invert.execution import choose_execution
 from dreamdistill.invert.objective import Objective
@@ -159,10 +159,20 @@ def test_auto_compiles_runs_that_are_long_enough() -> None:
     assert not choice(0).compile
 
 
-def test_bfloat16_is_measured_only_in_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("amx", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_bfloat16_is_chosen_by_the_processor_in_long_runs(
+    amx: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert choice(50_000, precision="auto").precision == expected
     assert choice(16, precision="auto").precision == "float32"
     assert choice(16, precision="bfloat16").precision == "bfloat16"
-    for half, expected in ((0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-        monkeypatch.setattr(execution, "paired_seconds", lambda *_, half=half, **__: [1.0, half])
-        assert choice(50_000, precision="auto").precision == expected
+
+
+def test_no_clock_decides_how_a_step_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_clock() -> float:
+        raise AssertionError("the choice reads a clock")
+
+    for name in ("monotonic", "perf_counter", "time"):
+        monkeypatch.setattr(time, name, read_clock)
+    choice(50_000, precision="auto")

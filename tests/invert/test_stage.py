@@ -10,7 +10,6 @@ import torch
 
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.invert.engine import Engine, batch_seed
-from dreamdistill.invert.estimate import PROBE_STEPS
 from dreamdistill.invert.parametrization import PARAMETRIZATIONS
 from dreamdistill.invert.recipe import RECIPES
 from dreamdistill.invert.stage import dry_run, run
@@ -90,6 +89,15 @@ def test_a_loaded_teacher_with_a_name_works_with_several_workers(tmp_path: Path)
     assert report.shards == 3
 
 
+def test_a_run_says_where_it_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    run(config(out, workers=1))
+    assert "going on" not in capsys.readouterr().err
+    (out / "000001.json").unlink()
+    run(config(out, workers=1))
+    assert "invert: going on at shard 3 of 3" in capsys.readouterr().err.splitlines()
+
+
 # Dry runs
 
 
@@ -107,17 +115,17 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dry_run_times_a_few_steps_and_leaves_everything_as_it_was(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    steps: list[tuple[int, ...]] = []
+    steps: list[int] = []
     synthesize = Engine.synthesize
 
-    def counted(self: Engine, *arguments: Any, **options: Any) -> Any:
-        steps.append(self.recipe.steps)
-        return synthesize(self, *arguments, **options)
+    def counted(self: Engine, targets_N: torch.Tensor, **options: Any) -> Any:
+        steps.extend(len(targets_N) for _ in self.recipe.steps)
+        return synthesize(self, targets_N, **options)
 
     monkeypatch.setattr(Engine, "synthesize", counted)
     torch.set_num_threads(2)
     plan = dry_run(config(tmp_path / "out", compile="on", threads=1, workers=2, changes={"steps": (100_000,)}))
-    assert steps == [(1,), (PROBE_STEPS,)]
+    assert steps == [1, 1, 4]  # batches: to warm up, timed, timed as a whole
     assert torch.get_num_threads() == 2
     assert not (tmp_path / "out").exists()
     assert (plan["shards_to_write"], plan["images"], plan["workers"], plan["compile"]) == (3, 12, 2, True)

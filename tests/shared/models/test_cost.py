@@ -56,3 +56,41 @@ def test_latency_is_in_milliseconds_and_networks_take_turns() -> None:
     assert calls == ["slow", "fast"] * (5 + cost.WARM_UP_ROUNDS)
     assert slow == pytest.approx(20, rel=0.5)
     assert fast < slow
+
+
+# What a dry run times
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in its only element."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(
+    ("an_image", "sizes"),
+    [(1e-4, [1, 1, 4, 16, 64, 84]), (0.1, [1, 1, 4, 16]), (1.4, [1, 1])],
+    ids=["quick", "slow", "slowest"],
+)
+def test_as_many_images_are_timed_as_take_a_few_seconds(
+    an_image: float, sizes: list[int], seconds: list[float]
+) -> None:
+    worked: list[int] = []
+
+    def work(images: int) -> float:
+        worked.append(images)
+        seconds[0] += images * an_image
+        return images * an_image * 1000  # of a thousand steps
+
+    assert cost.seconds_for(work, 84, least=1, smallest=an_image, guess=7.0) == pytest.approx(84 * an_image * 1000)
+    assert worked == sizes
+    assert seconds[0] <= cost.PATIENCE
+
+
+def test_nothing_is_timed_that_takes_too_long() -> None:
+    def work(images: int) -> float:
+        raise AssertionError("it would take too long")
+
+    assert cost.seconds_for(work, 84, least=1, smallest=cost.PATIENCE, guess=7.0) == 7.0

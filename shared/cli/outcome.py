@@ -1,0 +1,27 @@
+"""What people see at the end of a stage: where the result lies, what was measured, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The end of a stage, for people; ``--json`` prints the report itself.
+
+    Attributes:
+        rows: of the table, by title; those that are None are left out.
+        next_steps: what may be done now, and the command that does it.
+    """
+
+    rows: Mapping[str, Any]
+    next_steps: Mapping[str, str]
+
+
+def share_of(part: int | None, whole: int | None) -> str | None:
+    """A size beside the teacher's: ``1,234 (0.25 of the teacher's 4,936)``."""
+    if part is None:
+        return None
+    return f"{part:,}" if not whole else f"{part:,} ({part / whole:.3g} of the teacher's {whole:,})"
