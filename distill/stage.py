@@ -72,8 +72,9 @@ def _run(
     record = shards.manifest.teacher
     if config.training.tensorboard:
         require_tensorboard()
-    evaluates = config.eval and group.is_first
-    images = open_labelled(config.eval, record.num_classes, record.class_names) if evaluates else None
+    images = None
+    if config.eval and group.is_first:
+        images = open_labelled(config.eval, record.num_classes, record.class_names)
     teacher = find_teacher(config, record, given_teacher, device, warn=group.is_first)
     loader = group.from_first(resolve_loader(config.training.loader))
     student = start_student(config, record, given_student, teacher)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def is_weights_file(text: str) -> bool:
     return text.endswith(_SUFFIXES) or os.path.exists(text)
 
 
-def read_checkpoint(path: Path) -> dict[str, State]:
+def read_checkpoint(path: Path) -> Mapping[str, State]:
     """The state dicts of a weights file by their place in it: ``""`` for the whole file, ``model.ema`` for inner ones.
 
     safetensors files and torch files are told apart by their content. A torch file is read with ``weights_only=True``;

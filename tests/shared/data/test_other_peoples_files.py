@@ -215,8 +215,8 @@ def test_all_kinds_are_decoded_as_torchvisions_image_folder_does(tmp_path: Path)
     files, _ = find_images(tmp_path)
     theirs = torchvision.datasets.ImageFolder(str(tmp_path))
     assert [str(path) for path, _ in files] == [path for path, _ in theirs.samples]
-    for (image, _), (other, _), (path, _) in zip(read_images(files), theirs, files, strict=True):
-        assert np.array_equal(np.array(image), np.array(other)), path.name
+    for number, (image, _) in enumerate(read_images(files)):
+        assert np.array_equal(np.array(image), np.array(theirs[number][0])), files[number]
 
 
 def test_a_damaged_image_is_named(tmp_path: Path) -> None:
