@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ def _is_affine(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) and module.affine
 
 
-def _squared_gate_gradients(gates: list[list[Tensor]], gradients: Iterable[Tensor | None]) -> list[Tensor]:
+def _squared_gate_gradients(gates: Sequence[Sequence[Tensor]], gradients: Iterable[Tensor | None]) -> list[Tensor]:
     """(dL/dg)^2 of each gate, (C,) float64 on the CPU, from the gradients in the order of the gates' parameters."""
     remaining = iter(gradients)
     sums = []

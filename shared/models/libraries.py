@@ -62,10 +62,8 @@ def torchvision_architecture(name: str) -> Architecture:
             raise ConfigError(f"{name} takes colour images: give --mean and --std three numbers each")
         options = {"transform_input": transforms, "init_weights": True} if heads else {}
         network = torchvision.models.get_model(name, weights=None, num_classes=num_classes or 1000, **options)
-        if heads:
-            network.aux_logits = False
-        for head in heads:
-            setattr(network, head, None)
+        for attribute, value in {"aux_logits": False, **dict.fromkeys(heads)}.items() if heads else ():
+            setattr(network, attribute, value)
         return network
 
     def pretrained(entry: str | None) -> State:

@@ -77,7 +77,7 @@ SIDES = {"inception_v3": 96, "timm/inception_v3": 96} | dict.fromkeys(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print the results as JSON, not as a table")
     parser.add_argument("--only", default=",".join(NETWORKS), help="names, with commas between them")
     parser.add_argument("--stages", default=",".join(STAGES), help="of invert (which distill needs), prune, distill")
