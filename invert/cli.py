@@ -19,7 +19,6 @@ command = stage_command(
             "di-invert --teacher net.py:make --weights net.pth --mean 0.49,0.48,0.45 --std 0.2,0.2,0.2 --image-size 32",
         ),
         ("whether your network is fit for it", "di-invert --teacher net.py:make --weights net.pth --check"),
-        ("what a run would do, and how long it would take", "di-invert --teacher resnet50 --images 10000 --dry-run"),
     ),
     check="examine the teacher, measure it on --eval, and stop",
 )

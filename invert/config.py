@@ -31,6 +31,7 @@ class InvertConfig(StageConfig):
     eval: str | None = setting(
         None,
         help="real images to measure the teacher on first: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits",
+        advanced=True,
     )
     recipe: str = setting(
         "auto", help="how images are made: natural, natural-large, imagenet-deepinversion, ...; auto goes by image size"

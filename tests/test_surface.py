@@ -36,7 +36,7 @@ OPTIONS = {
 }
 # What --help shows, beside the general options: what most people need.
 SHOWN = {
-    "invert.cli": "--teacher --weights --num-classes --mean --std --image-size --out --images --eval --recipe --workers"
+    "invert.cli": "--teacher --weights --num-classes --mean --std --image-size --out --images --recipe --workers"
     " --check",
     "distill.cli": "--out --shards --student --eval --teacher --weights --epochs --batch-size --lr --flip",
     "prune.cli": "--out --shards --ratio --eval --latency-batch --teacher --weights --epochs --batch-size --lr --flip",

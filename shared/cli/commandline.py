@@ -92,8 +92,6 @@ def stage_command(
             print_outcome(importlib.import_module(".report", package).outcome(config, report), title)
         elif result is not None:
             print_result(result, as_json=as_json, title=title)
-        if result is not None:
-            print_result(result, as_json=as_json, title=title)
 
     return GroupedCommand(
         name,

@@ -58,15 +58,8 @@ def make(
     none = "0" * 64
     rounds = {plan.number: plan.round for plan in load_manifest(folder).shards()}
     files = {"number": number, "round": rounds.get(number, none), "bytes": 1, "sha256": none, "index_sha256": none}
-    making = {
-        "seed": 0,
-        "seconds": seconds,
-        "worker": worker,
-        "losses": {},
-        "agreement": 1.0,
-        "class_loss": 0.1,
-        "clipped": 0.0,
-    }
+    quality = {"losses": {}, "agreement": 1.0, "class_loss": 0.1, "clipped": 0.0}
+    making = {"seed": 0, "seconds": seconds, "worker": worker, **quality}
     write_record(folder, CommitRecord(count=count, **files, **making))
     os.utime(shard_path(folder, number, "json"), (NOW - age, NOW - age))
 
