@@ -80,6 +80,7 @@ def stage_command(
         values |= {key: value for key, value in given.items() if value is not None}
         config = from_mapping(config_class, values, source=str(config_file))
         stage = importlib.import_module(".stage", package)  # only now: it imports torch, which --help can do without
+        outcome = None
         with stdout_to_stderr():
             if check_only:
                 result, title = stage.check(config), f"{name} --check"
@@ -88,8 +89,9 @@ def stage_command(
             else:
                 report = stage.run(config)
                 result, title = report and dataclasses.asdict(report), name
-        if result is not None and not (check_only or dry_run_only or as_json):
-            print_outcome(importlib.import_module(".report", package).outcome(config, report), title)
+                outcome = report and importlib.import_module(".report", package).outcome(config, report)
+        if outcome is not None and not as_json:
+            print_outcome(outcome, title)
         elif result is not None:
             print_result(result, as_json=as_json, title=title)
 
