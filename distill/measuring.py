@@ -51,9 +51,9 @@ class Agreement:
     def share(self, student: nn.Module) -> float:
         """The share, 0 to 1. Puts the student in eval mode."""
         student.eval()
-        device = next(student.parameters()).device
+        like = next(student.parameters())
         pixels_NCHW, classes_N = self._stored
-        parts = (self.preprocessing.normalize(part.to(device)) for part in pixels_NCHW.split(BATCH))
+        parts = (self.preprocessing.normalize(part.to(like.device)).to(like.dtype) for part in pixels_NCHW.split(BATCH))
         found_N = torch.cat([student(x_NCHW).argmax(1).cpu() for x_NCHW in parts])
         return float((found_N == classes_N).double().mean())
 

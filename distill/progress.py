@@ -66,7 +66,7 @@ class TrainingProgress:
     def __init__(
         self, title: str, *, epochs: int, steps: int, done: int, measure: Measure | None, events: EventFile | None
     ) -> None:
-        self._bar = ProgressBar(title, total=epochs * steps, unit="steps", done=done * steps)
+        self._bar = ProgressBar(title, total=epochs * steps, unit="steps", done=done * steps, larger=("epochs", steps))
         if 0 < done < epochs:
             self._bar.log(f"{title}: going on at epoch {done + 1} of {epochs}")
         self._steps = steps
@@ -97,14 +97,14 @@ class TrainingProgress:
         if time.monotonic() >= self._next_read:
             figures = read()
             self._next_read = time.monotonic() + PLAIN_EVERY
-        self._bar.update((epoch - 1) * self._steps + number, epoch=epoch, **figures)
+        self._bar.update((epoch - 1) * self._steps + number, **figures)
 
     def epoch(self, entry: Epoch, student: nn.Module) -> Epoch:
         """Show an epoch that is done. Returns it with what was measured of the student, if there was time for it."""
         if self._measure is not None and self._measuring.is_due:
             with self._measuring.spend():
                 entry = replace(entry, **self._measure(student))
-        self._bar.update(entry.epoch * self._steps, epoch=entry.epoch, **entry.figures())
+        self._bar.update(entry.epoch * self._steps, **entry.figures())
         if self._events is not None:
             self._events.add(entry)
         return entry

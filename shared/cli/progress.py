@@ -36,12 +36,16 @@ class ProgressBar:
         total: amount of work.
         unit: what is counted, in the plural: ``images``, ``epochs``.
         done: amount that an earlier run has done already. It does not count for the rate.
+        larger: a larger unit that is shown too, and how much of the work it is: ``("epochs", 40)`` for 40 steps each.
     """
 
-    def __init__(self, title: str, *, total: int, unit: str, done: float = 0.0) -> None:
+    def __init__(
+        self, title: str, *, total: int, unit: str, done: float = 0.0, larger: tuple[str, int] | None = None
+    ) -> None:
         self.title = title
         self.total = total
         self.unit = unit
+        self.larger = larger
         self.done = self._done_before = done
         self.figures: dict[str, float] = {}
         self._started = self._printed = time.monotonic()
@@ -92,16 +96,20 @@ class ProgressBar:
         rate = max(0.0, self.done - self._done_before) / max(now - self._started, 1e-9)
         figures = " ".join(f"{name} {value:.4g}" for name, value in self.figures.items())
         speed = f"{rate:.3g} {self.unit}/s"
+        done = int(self.done + 1e-6)
+        larger = ""
+        if self.larger is not None:
+            name, size = self.larger
+            larger = f"{done // size}/{self.total // size} {name}, "
         if self._rich is not None:
-            self._rich.update(self._task, completed=int(self.done + 1e-6), rate=speed, figures=figures)
+            self._rich.update(self._task, completed=done, rate=larger + speed, figures=figures)
         elif (final and self._has_news) or now - self._printed >= PLAIN_EVERY:
             self._printed = now
             self._has_news = False
             left = max(0.0, self.total - self.done) / rate if rate > 0 else float("inf")
             eta = f"{left:.0f} s left" if left != float("inf") else "time left unknown"
-            done = int(self.done + 1e-6)
             print(
-                f"{self.title}: {done}/{self.total} {self.unit}, {speed}, {eta} {figures}".rstrip(),
+                f"{self.title}: {done}/{self.total} {self.unit}, {larger}{speed}, {eta} {figures}".rstrip(),
                 file=sys.stderr,
                 flush=True,
             )

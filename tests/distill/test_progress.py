@@ -81,7 +81,7 @@ def test_a_resumed_training_says_where_it_goes_on_and_counts_its_own_steps(
             shown.step(40, number, lambda: {"loss": 2.0, "logits": 2.0})
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "distill: going on at epoch 40 of 50"
-    assert lines[1] == "distill: 395/500 steps, 1 steps/s, 105 s left epoch 40 loss 2 logits 2"
+    assert lines[1] == "distill: 395/500 steps, 39/50 epochs, 1 steps/s, 105 s left loss 2 logits 2"
     assert len(lines) == 3
     assert now[0] == 2 * PLAIN_EVERY
 
