@@ -31,8 +31,9 @@ def choose_channels(
     Returns:
         Name of each group -> its channels to remove; groups that lose none are left out.
     """
+    # Of channels with one score, as those of branches that do nothing yet, all groups lose the same share.
     ranked = sorted(
-        (score, index, channel)
+        (score, channel / len(group_scores), index, channel)
         for index, group_scores in enumerate(scores)
         for channel, score in enumerate(group_scores.tolist())
     )
@@ -40,7 +41,7 @@ def choose_channels(
     spare = [group.num_channels - floors[group.name] for group in groups]
     chosen: dict[str, list[int]] = {}
     missing = budget
-    for _, index, channel in ranked:
+    for _, _, index, channel in ranked:
         if 2 * missing < cost_of[index][channel]:  # one more would end farther from the budget
             break
         if spare[index] > 0:

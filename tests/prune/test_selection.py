@@ -49,6 +49,12 @@ def test_the_least_important_channels_are_chosen_until_the_budget_is_met(
     assert chosen == expected
 
 
+def test_of_channels_with_one_score_all_groups_lose_the_same_share() -> None:
+    groups = [ChannelGroup(name=name, num_channels=count, members=()) for name, count in (("a", 4), ("b", 8))]
+    scores, costs = [torch.zeros(4), torch.zeros(8)], [torch.ones(4).long(), torch.ones(8).long()]
+    assert choose_channels(groups, scores, costs, 6, floors={"a": 1, "b": 1}) == {"a": [0, 1], "b": [0, 1, 2, 3]}
+
+
 def test_every_layer_keeps_its_share_however_often_channels_are_removed() -> None:
     network = digits_cnn()
     original = channel_config(network)
