@@ -96,11 +96,13 @@ def seconds_for(call: Callable[[int], float], images: int, *, least: int, smalle
         smallest: seconds that ``call(least)`` works, by multiply-adds.
         guess: what is returned where that is too long.
     """
-    if 2 * smallest > PATIENCE:
+    if 4 * smallest > PATIENCE:
         return guess
-    deadline = time.monotonic() + PATIENCE
-    call(least)  # warms up
-    count = least
+    count, started = least, time.monotonic()
+    deadline = started + PATIENCE
+    seconds = call(least)
+    if 2 * (time.monotonic() - started) > PATIENCE:  # on a busy machine; else it was to warm up
+        return seconds * images / least
     while True:
         started = time.monotonic()
         seconds = call(count)
