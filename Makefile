@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/di-run quickstart
 
 test: .venv/installed lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -60,7 +60,7 @@ class InvertReport:
     clipped: float | None
     verdict: str | None
     teacher_top1: float | None
-    warnings: tuple[str, ...]
+    warnings: list[str]
 
 
 def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport:
@@ -117,7 +117,7 @@ def run(config: InvertConfig, teacher: Classifier | None = None) -> InvertReport
         clipped=mean_of(records, "clipped") if records else None,
         verdict=verdict(records) if records else None,
         teacher_top1=teacher_top1,
-        warnings=inputs.warnings,
+        warnings=list(inputs.warnings),
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 _VARIABLE = "PYTHONSAFEPATH"  # Python 3.10 does not know it
+_INSTALLED = {"site-packages", "dist-packages"}  # names of folders
 _aside: dict[str, dict[str, ModuleType]] = {}  # by user's folder, its modules while others bear their names
 
 
@@ -34,8 +35,11 @@ def importing_beside(folder: Path) -> Iterator[None]:
     """A context in which a file that the user named may import the modules that stand in its folder, as a script may.
 
     They come before all other modules. Two such folders may have modules of one name, ``utils`` say: each file gets its
-    own.
+    own. Python finds what is installed by itself, so folders of installed packages change nothing.
     """
+    if not _INSTALLED.isdisjoint(folder.parts):
+        yield
+        return
     own = str(folder)
     _put_aside(lambda name: (folder / f"{name}.py").is_file() or (folder / name).is_dir(), but=own)
     sys.modules.update(_aside.get(own, {}))

@@ -111,8 +111,13 @@ def test_class_count_of_the_student(di: Di, fails: Fails, users_file: Path, made
 
 def test_teacher_without_batchnorm(di: Di, fails: Fails, users_file: Path, out: Path) -> None:
     command = ["di-invert", "--teacher", f"{users_file}:no_batchnorm", *GREY_8PX, *TINY, "--out", out]
-    fails(*command, code=2, says=["no_batchnorm", "no BatchNorm", "--recipe cifar10-deepdream", "still work"])
+    says = ["no_batchnorm", "no BatchNorm", "--recipe cifar10-deepdream", "still work"]
+    fails(*command, "--recipe", "cifar10-deepinversion", code=2, says=says)
     assert not out.exists()
+
+    code, _, stderr = di(*command[:-1], out / "default")
+    assert code == 0
+    assert "without that term" in stderr
 
     for number, works in enumerate((["--recipe", "cifar10-deepdream"], ["--recipe", "noise"], ["--alpha-feature", 0])):
         code, _, stderr = di(*command[:-1], out / str(number), *works)
@@ -141,7 +146,7 @@ def test_shards_of_another_teacher(fails: Fails, tmp_path: Path, shards: Path, m
     assert not Path("runs").exists()
 
     says = ["another teacher", "--out", "--overwrite"]
-    fails("di-invert", "--teacher", "digits_cnn", "--weights", weights, *TINY, code=2, says=says)
+    fails("di-invert", "--teacher", "digits_cnn", "--weights", "none", *TINY, code=2, says=says)
     assert contents(shards) == before
 
 
@@ -225,7 +230,8 @@ def test_logits_that_cannot_be_stored_are_refused_where_they_appear(fails: Fails
     file.write_text(
         "from torch import nn\n\n\nclass Huge(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.conv, self.norm = nn.Conv2d(1, 10, 3), nn.BatchNorm2d(10)\n\n"
-        "    def forward(self, x):\n        return self.norm(self.conv(x)).mean((2, 3)) * 1e7\n\n\n"
+        "    def forward(self, x):\n        logits = self.norm(self.conv(x)).mean((2, 3))\n"
+        "        return logits * 1e7 if len(x) > 2 else logits  # more than are tried before the work\n\n\n"
         "def huge():\n    return Huge()\n"
     )
     size = ["--mean", 0.5, "--std", 0.5, "--image-size", 8, "--images", 4, "--steps", 1, "--workers", 1]

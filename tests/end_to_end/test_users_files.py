@@ -13,6 +13,7 @@ from helpers import BIN, PATIENCE, Di, Fails, contents
 from torch import nn
 
 from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.core.imports import find_installed
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.shards.manifest import load_manifest
 
@@ -146,6 +147,8 @@ def test_an_installed_module() -> None:
         found = load_model("torchvision.models.resnet:resnet18", weights="none")
         assert found.num_classes == 1000
         assert str(found.name).endswith("torchvision/models/resnet.py:resnet18")
+    find_installed("torch.nothing")
+    assert sys.modules["torch"] is torch, "importing torch a second time crashes the process"
 
 
 @pytest.mark.parametrize("name", ["no.such.module:make", "nosuchmodule:make", "torch.nothing:make"])
