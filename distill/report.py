@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..shared.cli.outcome import Outcome, share_of
+from ..shared.cli.outcome import Outcome, share_of, steps_with_model
 from .config import DistillConfig
 
 
@@ -44,9 +44,5 @@ def outcome(config: DistillConfig, report: DistillReport) -> Outcome:
             "seconds of training": report.seconds,
             "measured on": report.eval,
         },
-        next_steps={
-            **({} if report.eval else {"measure it on real images": "the same command with --eval FOLDER"}),
-            "use it in Python": f"dreamdistill.load({str(out)!r})",
-            "make images of it": f"di-invert --teacher {out}",
-        },
+        next_steps=steps_with_model(out, measured=bool(report.eval)),
     )

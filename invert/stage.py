@@ -148,9 +148,7 @@ def check(config: InvertConfig, teacher: Classifier | None = None) -> dict[str, 
 def dry_run(config: InvertConfig, teacher: Classifier | None = None) -> dict[str, Any]:
     """What :func:`run` would do (see :func:`~.estimate.estimate`). It writes, compiles and connects to nothing."""
     inputs = load_inputs(config, teacher)
-    for warning in inputs.warnings:
-        warn(f"{inputs.teacher.title}: {warning}")
-    warn_of_no_effect(config, without_effect(inputs))
+    _warn(inputs)
     if inputs.images:
         check_first(inputs.images, inputs.teacher.preprocessing)
     return estimate(inputs, make_plan(inputs, *place_round(inputs)))
@@ -160,10 +158,14 @@ def _examined(inputs: Inputs) -> float | None:
     """Show what is known of the teacher before the work, once for all shares. Returns its top-1, if it is measured."""
     if inputs.place.rank > 0:
         return None
+    _warn(inputs)
+    return measure_teacher(inputs.teacher, inputs.images) if inputs.images else None
+
+
+def _warn(inputs: Inputs) -> None:
     warn_of_no_effect(inputs.config, without_effect(inputs))
     for warning in inputs.warnings:
         warn(f"{inputs.teacher.title}: {warning}")
-    return measure_teacher(inputs.teacher, inputs.images) if inputs.images else None
 
 
 def _prepare(inputs: Inputs) -> Plan:

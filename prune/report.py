@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..shared.cli.outcome import Outcome, share_of
+from ..shared.cli.outcome import Outcome, share_of, steps_with_model
 from ..shared.data.accuracy import top1
 from ..shared.data.labelled import LabelledSet
 from ..shared.models.classifier import Classifier
@@ -91,9 +91,5 @@ def outcome(config: PruneConfig, report: PruneReport) -> Outcome:
             "seconds of work": report.seconds,
             "measured on": report.eval,
         },
-        next_steps={
-            **({} if report.eval else {"measure it on real images": "the same command with --eval FOLDER"}),
-            "use it in Python": f"dreamdistill.load({str(out)!r})",
-            "make images of it": f"di-invert --teacher {out}",
-        },
+        next_steps=steps_with_model(out, measured=bool(report.eval)),
     )

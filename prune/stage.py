@@ -175,9 +175,8 @@ def _prune(
     plan: PruningPlan,
 ) -> None:
     batch_size = config.training.batch_size
-    scored = list(
-        islice(make_training_loader(config, shards, device), -(-config.score_images // batch_size))
-    )  # bytes: small
+    loader = make_training_loader(config, shards, device)
+    scored = list(islice(loader, -(-config.score_images // batch_size)))  # bytes: small
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         started = bar.done

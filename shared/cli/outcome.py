@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -18,6 +19,19 @@ class Outcome:
 
     rows: Mapping[str, Any]
     next_steps: Mapping[str, str]
+
+
+def steps_with_model(folder: Path, *, measured: bool) -> dict[str, str]:
+    """What may be done with a saved model, and the command that does it.
+
+    Args:
+        measured: whether it was measured on real images.
+    """
+    return {
+        **({} if measured else {"measure it on real images": "the same command with --eval FOLDER"}),
+        "use it in Python": f"dreamdistill.load({str(folder)!r})",
+        "make images of it": f"di-invert --teacher {folder}",
+    }
 
 
 def share_of(part: int | None, whole: int | None) -> str | None:
