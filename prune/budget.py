@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..shared.models.cost import num_filters
-from .groups import ChannelGroup
+from ..shared.structure.groups import ChannelGroup
 
 
 class CostTable(Protocol):

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..shared.core.errors import ConfigError
+from ..shared.structure.groups import REFUSAL, ChannelGroup, find_groups
+from ..shared.structure.surgery import works_without
 from .budget import CostTable
-from .groups import REFUSAL, ChannelGroup, find_groups
-from .surgery import works_without
 
 MIN_SHARE = 0.1  # of its first channels that every group keeps: a layer of one channel or two stops learning
 FEWEST = 2  # that every group keeps: with one place left in each of its groups, a convolution would be a depthwise one

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
+from ..shared.structure.surgery import remove_channels
 from .budget import CostTable
 from .importance import gate_scores
 from .planning import PruningPlan
 from .selection import choose_channels
-from .surgery import remove_channels
 
 
 def prune_network(

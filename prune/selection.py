@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from .groups import ChannelGroup
+from ..shared.structure.groups import ChannelGroup
 
 
 def choose_channels(

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["shared/core"],
     ["shared/models"],
+    ["shared/structure"],
     ["shared/data"],
     ["shared/shards"],
     ["shared/cli"],

@@ -7,12 +7,12 @@ import torch
 from networks import calibrated
 
 from dreamdistill.prune.budget import FilterCosts
-from dreamdistill.prune.groups import ChannelGroup
 from dreamdistill.prune.planning import plan_pruning
 from dreamdistill.prune.selection import choose_channels
-from dreamdistill.prune.surgery import remove_channels
 from dreamdistill.shared.models.channels import channel_config
 from dreamdistill.shared.models.cost import num_filters
+from dreamdistill.shared.structure.groups import ChannelGroup
+from dreamdistill.shared.structure.surgery import remove_channels
 
 SMALL = (
     "mnasnet0_5 mobilenet_v3_small shufflenet_v2_x0_5 squeezenet1_1 timm/convnext_atto timm/efficientvit_b0"

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from dreamdistill.prune.budget import CostTable, FilterCosts
-from dreamdistill.prune.groups import ChannelGroup
 from dreamdistill.prune.planning import MIN_SHARE, plan_pruning
 from dreamdistill.prune.schedule import prune_network
 from dreamdistill.prune.selection import choose_channels
-from dreamdistill.prune.surgery import remove_channels
 from dreamdistill.shared.models.channels import channel_config
 from dreamdistill.shared.models.cost import num_filters, num_parameters
 from dreamdistill.shared.models.networks import NETWORKS
+from dreamdistill.shared.structure.groups import ChannelGroup
+from dreamdistill.shared.structure.surgery import remove_channels
 
 
 def digits_cnn() -> nn.Module:

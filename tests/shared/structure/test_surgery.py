@@ -11,15 +11,15 @@ import torchvision
 from torch import Tensor, nn
 
 from dreamdistill.prune.budget import FilterCosts
-from dreamdistill.prune.groups import find_groups
 from dreamdistill.prune.importance import gate_scores
 from dreamdistill.prune.planning import plan_pruning
 from dreamdistill.prune.selection import choose_channels
-from dreamdistill.prune.surgery import remove_channels
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.channels import apply_channel_config, channel_config
 from dreamdistill.shared.models.cost import num_filters
 from dreamdistill.shared.models.networks import NETWORKS, PadShortcut
+from dreamdistill.shared.structure.groups import find_groups
+from dreamdistill.shared.structure.surgery import remove_channels
 
 
 def own(name: str, in_channels: int = 3) -> nn.Module:

@@ -20,8 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ..shared.models.channels import can_be_narrowed
-from ..shared.models.networks import PadShortcut
+from ..models.channels import can_be_narrowed
+from ..models.networks import PadShortcut
 from .labels import FIXED, Labels
 from .operations import labels_of_result
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..shared.core.errors import ConfigError, one_line
-from ..shared.models.networks import PadShortcut
+from ..core.errors import ConfigError, one_line
+from ..models.networks import PadShortcut
 from .labels import FIXED
 from .tracing import Side, Trace, trace
 
@@ -59,7 +59,7 @@ class ChannelGroup:
     is_stream: bool = False
 
     def scores(self, gate_scores: Mapping[str, Tensor]) -> Tensor:
-        """(C,) float64: for each channel, the sum over the group's gates (:func:`~.importance.gate_scores`).
+        """(C,) float64: for each channel, the sum over the scores of its gated layers.
 
         Where several channels of one gate belong to a channel of the group, their mean counts: with their sum, the
         channels of a grouped convolution would outlast all others.

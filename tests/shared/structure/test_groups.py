@@ -10,11 +10,11 @@ import torchvision
 from torch import Tensor, nn
 
 from dreamdistill.prune.budget import FilterCosts
-from dreamdistill.prune.groups import ChannelGroup, find_groups
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.channels import channel_config
 from dreamdistill.shared.models.cost import num_filters
 from dreamdistill.shared.models.networks import NETWORKS
+from dreamdistill.shared.structure.groups import ChannelGroup, find_groups
 
 
 def by_name(groups: list[ChannelGroup]) -> dict[str, ChannelGroup]:

@@ -13,9 +13,9 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from ..shared.core.errors import ConfigError
-from ..shared.models.channels import apply_channel_config, channel_config
-from ..shared.models.networks import PadShortcut
+from ..core.errors import ConfigError
+from ..models.channels import apply_channel_config, channel_config
+from ..models.networks import PadShortcut
 from .groups import REFUSAL, ChannelGroup, cut_layer, weight_columns
 from .tracing import Side
 

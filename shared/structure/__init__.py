@@ -1,0 +1,1 @@
+"""The structure of a network: which channels and blocks can go, and their removal."""
