@@ -62,7 +62,7 @@ def _narrow(
     whole = copy.deepcopy(network).cpu() if any(p.device.type != "cpu" for p in network.parameters()) else network
     narrow, masked = _sharing(whole), _sharing(whole)
     # Outputs first: without some of its inputs, a grouped convolution may look like a depthwise one.
-    for (layer, side), indices in sorted(_cuts_of(groups, chosen).items(), key=lambda cut: cut[0][1] == "in"):
+    for (layer, side), indices in sorted(cuts_of(groups, chosen).items(), key=lambda cut: cut[0][1] == "in"):
         cut_layer(narrow.get_submodule(layer), side, sorted(indices))
         if side == "in":
             _mask(masked.get_submodule(layer), sorted(indices))
@@ -75,7 +75,7 @@ def _sharing(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, tensors).eval()
 
 
-def _cuts_of(groups: Sequence[ChannelGroup], chosen: Mapping[str, Sequence[int]]) -> dict[tuple[str, Side], set[int]]:
+def cuts_of(groups: Sequence[ChannelGroup], chosen: Mapping[str, Sequence[int]]) -> dict[tuple[str, Side], set[int]]:
     """(layer, side) -> its channels to remove, numbered as before the removal."""
     cuts: dict[tuple[str, Side], set[int]] = {}
     for group in groups:
