@@ -49,6 +49,6 @@ def check_apart(names: Sequence[str]) -> None:
     Raises:
         ValueError: there is such a pair.
     """
-    for one, other in pairwise(sorted(name.split(".") for name in names)):
-        if other[: len(one)] == one:
-            raise ValueError(f"the block {'.'.join(one)!r:.80} has the part {'.'.join(other)!r:.80}, or is named twice")
+    for one, other in pairwise(sorted(f"{name}." for name in names)):
+        if other.startswith(one):
+            raise ValueError(f"the block {one[:-1]!r:.80} has the part {other[:-1]!r:.80}, or is named twice")
