@@ -6,19 +6,18 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 import torch
 from torch import Tensor, nn
 
 from ..shared.core.errors import ConfigError
 from ..shared.structure.groups import REFUSAL, ChannelGroup, find_groups
+from ..shared.structure.separation import separate
 from ..shared.structure.surgery import works_without
 from .budget import CostTable
 
 MIN_SHARE = 0.1  # of its first channels that every group keeps: a layer of one channel or two stops learning
 FEWEST = 2  # that every group keeps: with one place left in each of its groups, a convolution would be a depthwise one
-TRIES = 200  # of parts of the groups, each a forward pass or two: the groups of untried parts are left out
 NAMED = 3  # groups that a sentence names
 
 
@@ -110,25 +109,12 @@ def _separate(
 ) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
     """The groups of which a part can be removed, together, and those that break the network."""
     awake = _awake(network)
-    tries = count(1)
 
     def works(tried: Sequence[ChannelGroup]) -> bool:
         part = {group.name: range(0, group.num_channels, 3) for group in tried}
         return works_without(awake, tried, part, example_NCHW)
 
-    def search(tried: Sequence[ChannelGroup]) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
-        if not tried or works(tried):
-            return list(tried), []
-        if len(tried) == 1 or next(tries) > TRIES:
-            return [], list(tried)
-        middle = len(tried) // 2
-        first, second = search(tried[:middle]), search(tried[middle:])
-        return first[0] + second[0], first[1] + second[1]
-
-    good, bad = search(groups)
-    if bad and not works(good):
-        raise ConfigError(REFUSAL.format(reason="its layers exchange channels in a way that cannot be traced"))
-    return good, bad
+    return separate(groups, works)
 
 
 @torch.no_grad()

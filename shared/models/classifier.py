@@ -32,7 +32,7 @@ class Classifier:
         image_size: side of the square input, in pixels.
         class_names: one for each class; None or empty where they are unknown.
         name, weights: what loads it again, as ``--teacher`` and ``--weights`` take them; None for a module in memory.
-        architecture: the name that builds such a network, before a channel configuration is applied.
+        architecture: the name that builds such a network, whole and in its first widths.
 
     Attributes:
         preprocessing: mean, std and image_size in one.
@@ -126,8 +126,8 @@ def load_model(
         num_classes: outputs of the network, where the name leaves it open.
         mean, std, image_size: normalisation; by default what the weights say, else ImageNet's mean and std.
         class_names: one for each class; by default what the weights say.
-        network: a module of the architecture, for a saved model whose architecture was a module in memory. It gets
-            the saved channels and weights, in place.
+        network: a module of the architecture, for a saved model whose architecture was a module in memory. It loses
+            the dropped blocks and gets the saved channels and weights, in place.
         named_by, code: see :func:`~.architectures.find_architecture`.
 
     Raises:

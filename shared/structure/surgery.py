@@ -60,16 +60,16 @@ def _narrow(
     """A copy without the channels, on the CPU; None if it does not compute what it should."""
     # On the CPU, where no TensorFloat-32 hides a difference.
     whole = copy.deepcopy(network).cpu() if any(p.device.type != "cpu" for p in network.parameters()) else network
-    narrow, masked = _sharing(whole), _sharing(whole)
+    narrow, masked = sharing_copy(whole), sharing_copy(whole)
     # Outputs first: without some of its inputs, a grouped convolution may look like a depthwise one.
     for (layer, side), indices in sorted(cuts_of(groups, chosen).items(), key=lambda cut: cut[0][1] == "in"):
         cut_layer(narrow.get_submodule(layer), side, sorted(indices))
         if side == "in":
             _mask(masked.get_submodule(layer), sorted(indices))
-    return narrow if _agree(narrow, masked, example_NCHW) else None
+    return narrow if agree(narrow, masked, example_NCHW) else None
 
 
-def _sharing(network: nn.Module) -> nn.Module:
+def sharing_copy(network: nn.Module) -> nn.Module:
     """A copy in eval mode that shares its tensors with the network. They are replaced in it, and not changed."""
     tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
     return copy.deepcopy(network, tensors).eval()
@@ -99,12 +99,12 @@ def _mask(module: nn.Module, indices: Sequence[int]) -> None:
 
 
 @torch.no_grad()
-def _agree(narrow: nn.Module, masked: nn.Module, example_NCHW: Tensor) -> bool:
-    """Whether two networks give the same logits for an image of noise."""
+def agree(smaller: nn.Module, masked: nn.Module, example_NCHW: Tensor) -> bool:
+    """Whether two networks give the same logits for an image of noise, and the first one works at all."""
     noise = torch.Generator().manual_seed(0)
     image_NCHW = torch.randn(example_NCHW.shape, generator=noise, dtype=example_NCHW.dtype)
     try:
-        found_NK = narrow(image_NCHW)
+        found_NK = smaller(image_NCHW)
     except Exception:  # shapes that do not fit each other, or the network's own checks
         return False
     expected_NK = masked(image_NCHW)
