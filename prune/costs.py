@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from ..shared.models.cost import count_macs, num_parameters
+from ..shared.models.cost import count_macs, num_filters, num_parameters
 from ..shared.structure.groups import ChannelGroup
 from ..shared.structure.layers import LayerShape, layer_shapes, shapes_after
 from ..shared.structure.surgery import cuts_of
@@ -58,11 +58,16 @@ class NetworkCost:
     @classmethod
     def of(cls, name: str, network: nn.Module, example_NCHW: Tensor) -> NetworkCost:
         """The cost in ``filters``, ``macs`` or ``parameters``."""
-        shapes, layer = layer_shapes(network, example_NCHW), {"ratio": filters, "macs": macs, "params": parameters}[name]
+        shapes, layer = (
+            layer_shapes(network, example_NCHW),
+            {"ratio": filters, "macs": macs, "params": parameters}[name],
+        )
         found = cls(shapes=shapes, layer=layer)
-        if name == "ratio":
-            return found
-        whole = count_macs(network, example_NCHW) if name == "macs" else num_parameters(network)
+        whole = {
+            "ratio": lambda: num_filters(network),
+            "macs": lambda: count_macs(network, example_NCHW),
+            "params": lambda: num_parameters(network),
+        }[name]()
         return cls(shapes=shapes, layer=layer, rest=max(0.0, whole - found.total))
 
     @property
@@ -76,5 +81,18 @@ class NetworkCost:
         dropped: Sequence[str] = (),
     ) -> float:
         """The cost without some channels of these groups, and without some blocks."""
-        after = shapes_after(self.shapes, cuts_of(groups, removed), dropped)
-        return self.rest + sum(self.layer(shape) for shape in after.values())
+        return self.total - self.saved(groups, removed, dropped)
+
+    def saved(
+        self,
+        groups: Sequence[ChannelGroup],
+        removed: Mapping[str, Sequence[int]],
+        dropped: Sequence[str] = (),
+    ) -> float:
+        """The cost of some channels of these groups, and of some blocks."""
+        cuts = cuts_of([group for group in groups if group.name in removed], removed)
+        prefixes = tuple(f"{block}." for block in dropped)
+        touched = {layer for layer, _ in cuts} | {name for name in self.shapes if name.startswith(prefixes)}
+        before = {name: self.shapes[name] for name in touched if name in self.shapes}
+        after = shapes_after(before, cuts, dropped)
+        return sum(map(self.layer, before.values())) - sum(map(self.layer, after.values()))

@@ -76,9 +76,7 @@ def choose(parts: Sequence[Part], needed: float) -> list[list[int] | None] | Non
     return chosen[::-1]
 
 
-def _with_one_of(
-    lost: np.ndarray, options: Sequence[Option], unit: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _with_one_of(lost: np.ndarray, options: Sequence[Option], unit: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The least loss for each number of saved units with one option more, that option, and the units before it."""
     best = np.full(UNITS + 1, np.inf)
     chosen, source = np.zeros(UNITS + 1, dtype=np.int64), np.zeros(UNITS + 1, dtype=np.int64)

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-POSITIONS = 48  # of an image at least, where its map has as many
-ROWS = 16384  # samples of a layer at least, where the maps have as many
+ROWS = 16384  # samples of a layer: several for each of its unknowns
 
 
 class Samples:
@@ -15,11 +14,12 @@ class Samples:
 
     Args:
         images: N.
+        rows: samples of a layer at least, where the maps have as many positions.
         seed: of the positions.
     """
 
-    def __init__(self, images: int, seed: int) -> None:
-        self._count = max(POSITIONS, -(-ROWS // images))
+    def __init__(self, images: int, rows: int, seed: int) -> None:
+        self._count = -(-rows // images)
         self._images, self._seed = images, seed
         self._places: dict[tuple[int, ...], Tensor] = {}
 
