@@ -36,7 +36,8 @@ def drop_blocks(network: nn.Module, names: Sequence[str]) -> None:
     for name in names:
         if not name or name not in modules:
             raise ValueError(f"the network has no block {name!r:.80}")
-    replaced = {modules[name]: Dropped() for name in names if not isinstance(modules[name], Dropped)}
+    blocks = [modules[name] for name in names if not isinstance(modules[name], Dropped)]
+    replaced = {block: Dropped().train(block.training) for block in blocks}
     for parent in modules.values():
         for key, child in parent._modules.items():  # all of them: a module may have several names
             if child in replaced:

@@ -53,6 +53,7 @@ def test_a_block_that_was_dropped_stays_so() -> None:
     drop_blocks(network, ["layer1.1", "layer2.1"])
     assert network.get_submodule("layer1.1") is before
     assert dropped_blocks(network) == ("layer1.1", "layer2.1", "layer3.2")
+    assert not any(module.training for module in network.modules())
 
 
 def test_whatever_a_block_was_given_its_first_argument_goes_on() -> None:

@@ -55,6 +55,17 @@ class Scaled(nn.Module):
         return self.factor * x
 
 
+class Gate(nn.Module):
+    """Squeeze and excitation: it returns 0 for 0, and half of what else it takes where it has learned nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return x_NCHW * self.fc(x_NCHW.mean((2, 3), keepdim=True)).sigmoid()
+
+
 NO_BLOCKS: dict[str, Callable[[], nn.Module]] = {
     "no shortcut": lambda: network_of(conv()),
     "no layer": lambda: network_of(Residual(nn.BatchNorm2d(4))),
@@ -65,6 +76,7 @@ NO_BLOCKS: dict[str, Callable[[], nn.Module]] = {
     "a shortcut with a BatchNorm": lambda: network_of(Residual(conv(), nn.BatchNorm2d(4))),
     "a shortcut with a learned factor of 1": lambda: network_of(Residual(conv(), Scaled(1.0))),
     "a branch of its own size": lambda: network_of(Residual(nn.Sequential(conv(), nn.Sigmoid()))),
+    "a gate behind a scale of 0": lambda: network_of(Scaled(0.0), Gate()),
     "numbers of both signs ahead of a ReLU": lambda: network_of(Residual(conv(), after=nn.ReLU())),
     "no negative ones by chance": lambda: network_of(Residual(conv(), after=nn.ReLU()), stem=positive_by_chance()),
 }

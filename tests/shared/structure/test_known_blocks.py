@@ -62,6 +62,7 @@ COUNTS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "squeezenet1_1": (torchvision.models.squeezenet1_1, 0),
     "timm efficientnet_b0": (partial(timm, "efficientnet_b0"), 1 + 1 + 2 + 2 + 3),
     "timm resnetv2": (partial(timm, "resnetv2_50", layers=(2, 2, 3), channels=(32, 64, 96), stem_chs=16), 1 + 1 + 2),
+    "timm seresnet18": (partial(timm, "seresnet18"), 2 + 1 + 1 + 1),
     "timm mixer": (mixer, 3),
     "timm convnextv2_atto": (partial(timm, "convnextv2_atto", depths=(1, 1, 2, 1), dims=(8, 16, 24, 32)), 5),
 }
