@@ -12,6 +12,7 @@ from .values import Values
 
 WIDTHS = 64  # of a group that are looked at, at most
 ROUNDS = 12  # of the choice, until its true cost fits
+CLOSE = 0.002  # share of the cost that a choice may leave unused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,24 +83,27 @@ def select(
                     removed[group.name] = values.order[group.name][:count]
         return Choice(removed=removed, dropped=dropped, left=cost.left(groups, removed, dropped))
 
-    least = cost.total - target
-    needed, low, high = least, 0.0, float("inf")
+    needed, low, high = cost.total - target, 0.0, float("inf")
+    if needed <= 0:
+        return Choice(removed={}, dropped=(), left=cost.total)
     best: Choice | None = None
     for _ in range(ROUNDS):
         found = choice(needed)
-        if found is None:
-            high = needed
-        elif found.left <= target:
-            best, high = (found if best is None or found.left >= best.left else best), needed
-        else:
+        if found is not None and found.left > target:
             low = needed
-        if best is not None and target - best.left <= 0.002 * cost.total:
-            break
-        step = needed + (found.left - target) if found is not None else needed
-        needed = step if low < step < high else (low + high) / 2 if high < float("inf") else 1.1 * needed
+            step = needed + 2 * (found.left - target) + CLOSE * cost.total
+        else:
+            high = needed
+            step = low
+            if found is not None:
+                best = found if best is None or found.left >= best.left else best
+                step = needed + (found.left - target)
+                if target - best.left <= CLOSE * cost.total:
+                    break
+        needed = step if low < step < high else (low + high) / 2
     if best is None:
         best = _everything(groups, blocks, values, cost, widths)
-    return best
+    return _refilled(best, groups, values, cost, target, widths)
 
 
 def least_left(
@@ -108,6 +112,34 @@ def least_left(
     """The cost of what is left if all goes that may."""
     removed = {group.name: range(group.num_channels - floors[group.name]) for group in groups}
     return cost.left(groups, removed, blocks)
+
+
+def _refilled(
+    choice: Choice,
+    groups: Sequence[ChannelGroup],
+    values: Values,
+    cost: NetworkCost,
+    target: float,
+    widths: Mapping[str, Sequence[int]],
+) -> Choice:
+    """The choice without what goes in vain: the most valuable part that still fits is given back, and again."""
+    while True:
+        fuller: list[tuple[float, Choice]] = []
+        for name, channels in choice.removed.items():
+            count = widths[name][widths[name].index(len(channels)) - 1]
+            others = {other: gone for other, gone in choice.removed.items() if other != name}
+            removed = {**others, name: channels[:count]} if count else others
+            gained = float(values.channels[name][len(channels)] - values.channels[name][count])
+            left = cost.left(groups, removed, choice.dropped)
+            fuller.append((gained, Choice(removed=removed, dropped=choice.dropped, left=left)))
+        for block in choice.dropped:
+            dropped = [other for other in choice.dropped if other != block]
+            left = cost.left(groups, choice.removed, dropped)
+            fuller.append((values.blocks[block], Choice(removed=choice.removed, dropped=dropped, left=left)))
+        fitting = [each for each in fuller if each[1].left <= target]
+        if not fitting:
+            return choice
+        choice = max(fitting, key=lambda each: each[0])[1]
 
 
 def _everything(

@@ -67,7 +67,9 @@ def measure_values(
         floors: group -> the channels that it keeps at least.
         blocks: names of those that may go.
     """
-    before = change_of_answers(cut.network, whole)
+    fitted = cut.copy()
+    fitted.fit(whole)  # to these few images, as all that is compared with it
+    before = change_of_answers(fitted.network, whole)
 
     def loss(removed: Mapping[str, Sequence[int]], dropped: Sequence[str]) -> float:
         tried = cut.without(groups, removed, dropped)

@@ -104,7 +104,9 @@ def test_every_group_keeps_its_share(resnet20: nn.Module) -> None:
 
 
 def test_a_budget_out_of_reach_is_refused_with_the_one_that_works(resnet20: nn.Module) -> None:
-    with pytest.raises(ConfigError, match=r"--macs 0.001 is more than this network allows.*: --macs 0\.\d+ is the most"):
+    with pytest.raises(
+        ConfigError, match=r"--macs 0.001 is more than this network allows.*: --macs 0\.\d+ is the most"
+    ):
         plan_pruning(resnet20, Budget(option="macs", left=0.001), example_NCHW=X_NCHW)
     with pytest.raises(ConfigError, match=r"--ratio 0.99 is more than .*: --ratio 0\.\d+ is the most that works"):
         plan_pruning(resnet20, Budget(option="ratio", left=0.01), example_NCHW=X_NCHW)
@@ -126,3 +128,12 @@ def test_patterns_say_what_may_go(resnet20: nn.Module) -> None:
         plan_pruning(resnet20, budget, example_NCHW=X_NCHW, patterns=Patterns(keep=["layer4"]))
     with pytest.raises(ConfigError, match="nothing is left that may go"):
         plan_pruning(resnet20, budget, example_NCHW=X_NCHW, patterns=Patterns(keep=["*"]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_choice_takes_all_where_less_is_enough(resnet20: nn.Module, seed: int) -> None:
+    """What parts save together is less than the sum, so the first choices leave too much."""
+    plan = plan_pruning(resnet20, Budget(option="macs", left=0.7), example_NCHW=X_NCHW)
+    values = random_values(plan.groups(resnet20, X_NCHW), plan.blocks, seed)
+    values = Values(order=values.order, channels=values.channels, blocks=dict.fromkeys(plan.blocks, 1e6))
+    assert 0.69 * plan.total <= choice_of(resnet20, plan, values).left <= 0.7 * plan.total
