@@ -85,7 +85,7 @@ class PruneConfig(StageConfig):
         advanced=True,
     )
     iterations: int = setting(
-        2, help="times to value all parts and remove some of them", min=1, group=_SELECTION, advanced=True
+        1, help="times to value all parts and remove some of them", min=1, group=_SELECTION, advanced=True
     )
     score_images: int = setting(
         1024, help="most images that each scoring takes", min=1, group=_SELECTION, advanced=True

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from ..shared.models.cost import count_macs
 from ..shared.models.dropped import dropped_blocks
-from ..shared.structure.observation import Observation, observe
+from ..shared.structure.observation import observe
 from .costs import NetworkCost
 from .cut import CutNetwork
 from .importance import gate_scores
 from .planning import PruningPlan
 from .selection import select
-from .values import measure_values
+from .values import Answers, measure_values
 
 FIT_IMAGES = 512  # of a repair by least squares, at most
 FIT_PIXELS = 2**24  # of these images together, at most: all are in memory at once
-VALUE_IMAGES = 16, 96  # that one part is valued on: fewest and most
+VALUE_IMAGES = 24, 144  # that one part is valued on: fewest and most; a third of them after the fit to the others
 VALUE_MACS = 4e9  # of a forward pass of these images, about: as many as cost this
 VALUE_ROWS = 2048  # samples of a layer, when a part is valued
 
@@ -66,40 +66,29 @@ def prune_network(
     """
     x_NCHW = _first_images(batches())
     count = int(VALUE_MACS / count_macs(network, example_NCHW))
-    few_NCHW = x_NCHW[: min(max(count, VALUE_IMAGES[0]), VALUE_IMAGES[1])]
+    few = min(max(count, VALUE_IMAGES[0]), VALUE_IMAGES[1], len(x_NCHW))
     whole = observe(network, x_NCHW, blocks=plan.blocks)
-    small = observe(network, few_NCHW, blocks=plan.blocks, rows=VALUE_ROWS)
+    small = observe(network, x_NCHW[: few - few // 3], blocks=plan.blocks, rows=VALUE_ROWS)
+    unseen = Answers.of(network, x_NCHW[few - few // 3 : few])
     now, cut = CutNetwork.of(network), CutNetwork.of(network)
     for iteration in range(1, iterations + 1):
-        cut = _next(now, plan, small, plan.budget.left ** (iteration / iterations), batches, example_NCHW, round_to)
+        groups = plan.groups(now.network, example_NCHW) if plan.floors else []
+        blocks = [block for block in plan.blocks if block not in dropped_blocks(now.network)]
+        gates = gate_scores(now.network, batches())
+        choice = select(
+            groups,
+            blocks,
+            measure_values(now, small, unseen, groups, gates, floors=plan.floors, blocks=blocks),
+            NetworkCost.of(plan.budget.option, now.network, example_NCHW),
+            target=max(plan.target, plan.total * plan.budget.left ** (iteration / iterations)),
+            floors=plan.floors,
+            round_to=round_to,
+        )
+        cut = now.without(groups, choice.removed, choice.dropped, example_NCHW=example_NCHW)
         now = cut.copy()
         now.fit(whole)
         report_progress(iteration)
     return Bite(cut=cut, fitted=now)
-
-
-def _next(
-    now: CutNetwork,
-    plan: PruningPlan,
-    whole: Observation,
-    share: float,
-    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
-    example_NCHW: Tensor,
-    round_to: int,
-) -> CutNetwork:
-    groups = plan.groups(now.network, example_NCHW) if plan.floors else []
-    blocks = [block for block in plan.blocks if block not in dropped_blocks(now.network)]
-    values = measure_values(now, whole, groups, gate_scores(now.network, batches()), floors=plan.floors, blocks=blocks)
-    choice = select(
-        groups,
-        blocks,
-        values,
-        NetworkCost.of(plan.budget.option, now.network, example_NCHW),
-        target=max(plan.target, share * plan.total),
-        floors=plan.floors,
-        round_to=round_to,
-    )
-    return now.without(groups, choice.removed, choice.dropped, example_NCHW=example_NCHW)
 
 
 def _first_images(batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

@@ -41,17 +41,34 @@ class Values:
     blocks: Mapping[str, float]
 
 
-@torch.no_grad()
-def change_of_answers(network: nn.Module, whole: Observation) -> float:
-    """The mean squared difference of the logits from the whole network's, as a share of their variance."""
-    logits_NK = network(whole.x_NCHW)
-    variance = whole.logits_NK.var().clamp_min(TINY)
-    return float((logits_NK - whole.logits_NK).square().mean() / variance)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the whole network answers, to compare with.
+
+    Attributes:
+        x_NCHW: network input.
+        logits_NK: for it.
+    """
+
+    x_NCHW: Tensor
+    logits_NK: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, whole: nn.Module, x_NCHW: Tensor) -> Answers:
+        return cls(x_NCHW=x_NCHW, logits_NK=whole(x_NCHW))
+
+    @torch.no_grad()
+    def change(self, network: nn.Module) -> float:
+        """The mean squared difference of a network's logits from these, as a share of their variance."""
+        squares_NK = (network.eval()(self.x_NCHW) - self.logits_NK).square()
+        return float(squares_NK.mean() / self.logits_NK.var().clamp_min(TINY))
 
 
 def measure_values(
     cut: CutNetwork,
     whole: Observation,
+    answers: Answers,
     groups: Sequence[ChannelGroup],
     gates: Mapping[str, Tensor],
     *,
@@ -61,7 +78,9 @@ def measure_values(
     """What the network would lose with each of its groups and blocks, beyond what it has lost already.
 
     Args:
-        whole: of the network that it was cut from.
+        whole: of the network that it was cut from; each try is fitted to it.
+        answers: of that network to other images, for which a try is valued: with as many unknowns as numbers, every
+            try would fit the first ones.
         groups: those of the cut network that may be narrowed.
         gates: :func:`~.importance.gate_scores` of the cut network.
         floors: group -> the channels that it keeps at least.
@@ -69,12 +88,12 @@ def measure_values(
     """
     fitted = cut.copy()
     fitted.fit(whole)  # to these few images, as all that is compared with it
-    before = change_of_answers(fitted.network, whole)
+    before = answers.change(fitted.network)
 
     def loss(removed: Mapping[str, Sequence[int]], dropped: Sequence[str]) -> float:
         tried = cut.without(groups, removed, dropped)
         tried.fit(whole)
-        return max(TINY, change_of_answers(tried.network, whole) - before)
+        return max(TINY, answers.change(tried.network) - before)
 
     scores = {group.name: group.scores(gates).sort(stable=True) for group in groups}
     order = {name: found.indices.tolist() for name, found in scores.items()}

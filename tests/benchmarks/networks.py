@@ -6,8 +6,7 @@ are random, with BatchNorms that have seen noise. Each network runs in a process
 measured is kept in ``build/networks.json``, and not measured again.
 
 Inverting makes four images in one step for each resolution, and distilling takes one step, of a student of the same
-architecture. Pruning plans, values, removes, fits, saves and loads again, which is all of ``di-prune`` but its training: that is
-distilling.
+architecture. X
 """
 
 from __future__ import annotations
