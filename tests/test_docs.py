@@ -19,7 +19,12 @@ README, GUIDE, CONCEPTS = ROOT / "README.md", ROOT / "docs/guide.md", ROOT / "do
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 README_LINES = 90  # one screen and a bit
 GUIDE_SECONDS = 900  # on a machine that is slow and busy
-LESS = {"range(600)": "range(60)", "--images 512": "--images 40", "--epochs 40": "--epochs 2", "--epochs 15": "--epochs 1"}
+LESS = {
+    "range(600)": "range(60)",
+    "--images 512": "--images 40",
+    "--epochs 40": "--epochs 2",
+    "--epochs 15": "--epochs 1",
+}
 OLD = re.compile(
     r"\b(hints?|hinted|collages?|lessons?|claims?|claimed|onlookers?|dreamed|dreamt|says? as|strangers?)\b"
     r"|(?<![\w-])--(alpha-hint|leaves|collage|basis)\b",

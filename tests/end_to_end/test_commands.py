@@ -119,9 +119,7 @@ def test_batches_are_of_one_size_and_surplus_images_are_dropped(di: Callable, tm
     assert json.loads((tmp_path / "b/manifest.json").read_text())["rounds"][0]["batch"] == 3
 
 
-def test_a_compiled_run_goes_on_as_it_was_begun(
-    di: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiled_run_goes_on_as_it_was_begun(di: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whether a run is compiled is the matter here; what kernels compute is tests/invert/test_execution.py's.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     options = ["--teacher", "digits_cnn", "--images", 12, "--shard-size", 4, "--steps", 3, "--workers", 1]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import PATIENCE, Di, Fails, Start, WaitFor, finish, makers, posix, tars
+from helpers import Di, Fails, Start, WaitFor, finish, makers, posix, tars
 
 from dreamdistill.shared.shards.locks import ShardLocks
 
@@ -27,11 +26,9 @@ def at_work(out: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def eight_tars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The tars of an undisturbed run."""
+def eight_tars(run_undisturbed: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("undisturbed")
-    command = [str(Path(sys.executable).parent / "di-invert"), *map(str, EIGHT), "--workers", "1", "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    run_undisturbed("di-invert", *EIGHT, "--workers", 1, "--out", out)
     return tars(out)
 
 

@@ -7,22 +7,20 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import BIN, PATIENCE, Di, Start, WaitFor, complete_shards, contents, posix, temporaries
+from helpers import PATIENCE, Di, Start, WaitFor, complete_shards, contents, posix, temporaries
 
 TWELVE = ["--teacher", "digits_cnn", "--images", 48, "--shard-size", 4, "--steps", 60]
 
 
 @pytest.fixture(scope="module")
-def twelve_tars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The tars of an undisturbed run."""
+def twelve_tars(run_undisturbed: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("undisturbed")
-    command = [str(BIN / "di-invert"), *map(str, TWELVE), "--workers", "1", "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    run_undisturbed("di-invert", *TWELVE, "--workers", 1, "--out", out)
     return contents(out, "*.tar")
 
 

@@ -154,12 +154,11 @@ def test_after_a_kill_torchrun_restarts_and_the_result_is_the_same(
     out = tmp_path / "out"
     settings = ["--shards", made_shards, *SMALL, "--epochs", EPOCHS, "--out", out]
     process = torchrun(2, "di-distill", *settings, "--overwrite", restarts=3)
-    for enough, rank in ((2, 0), (6, 1)):
-        wait_for(lambda enough=enough: epochs(out) >= enough, process)
-        before = (out / "metrics.jsonl").read_text()
-        os.kill(children(process)[rank], signal.SIGKILL)
-        wait_for(lambda before=before: len((out / "metrics.jsonl").read_text()) > len(before), process)
-        assert (out / "metrics.jsonl").read_text().startswith(before)  # with the same seconds
+    wait_for(lambda: epochs(out) >= 2, process)
+    before = (out / "metrics.jsonl").read_text()
+    os.kill(children(process)[0], signal.SIGKILL)  # the one that writes
+    wait_for(lambda: len((out / "metrics.jsonl").read_text()) > len(before), process)
+    assert (out / "metrics.jsonl").read_text().startswith(before)  # with the same seconds
     stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, stderr
     assert len(stdout.splitlines()) == 1
@@ -194,22 +193,13 @@ def test_sigterm_stops_all_processes_and_the_same_command_goes_on(
     assert sha256(out) == sha256(undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (["--eval", "nowhere"], "error: nowhere: no such folder"),  # noticed by the first process alone
-        (["--lr", 1e38, "--warmup-epochs", 0], "error: the training loss became NaN"),
-    ],
-)
-def test_an_error_ends_all_processes(
-    torchrun: Torchrun, made_shards: Path, tmp_path: Path, settings: list, message: str
-) -> None:
-    command = ["--shards", made_shards, *SMALL, "--epochs", 3, "--out", tmp_path / "out", *settings]
+def test_an_error_of_the_first_process_alone_ends_all(torchrun: Torchrun, made_shards: Path, tmp_path: Path) -> None:
+    command = ["--shards", made_shards, *SMALL, "--epochs", 3, "--out", tmp_path / "out", "--eval", "nowhere"]
     process = torchrun(2, "di-distill", *command)
     stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
     assert stdout == ""
-    assert message in stderr
+    assert "error: nowhere: no such folder" in stderr
     assert "Error: another process" not in stderr  # a traceback of this package
     assert "SIGKILL" not in stderr  # torchrun sends it to a process that does not end within 30 s
 
