@@ -111,7 +111,7 @@ def _run(
         parameters=num_parameters(saved),
         teacher_parameters=num_parameters(teacher.network) if teacher else None,
         macs=count_macs(saved, example_NCHW),
-        teacher_macs=count_macs(teacher.network, example_NCHW) if teacher else None,
+        teacher_macs=teacher.macs if teacher else None,
         seconds=folder.training_seconds(),
         eval=config.eval,
     )
