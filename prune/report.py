@@ -84,7 +84,7 @@ def outcome(config: PruneConfig, report: PruneReport) -> Outcome:
             "result": out,
             "teacher top-1": report.top1_before,
             "pruned network's top-1": report.top1_after,
-            "convolution filters": share_of(report.filters_after, report.filters_before),
+            "filters": share_of(report.filters_after, report.filters_before),
             "parameters": share_of(report.parameters_after, report.parameters_before),
             "multiply-adds an image": share_of(report.macs_after, report.macs_before),
             "milliseconds a batch": f"{report.latency_after_ms:.4g} (the teacher's {report.latency_before_ms:.4g})",
