@@ -25,6 +25,7 @@ BIN = Path(sys.executable).parent
 TINY = {
     "eval": "digits",
     "latency_batch": 8,
+    "workers": 1,
     "stages": {
         "synthetic": {"stage": "invert", "teacher": "digits_cnn", "images": 40, "shard_size": 20, "steps": 4},
         "noise": {"stage": "invert", "teacher": "digits_cnn", "recipe": "noise", "images": 40},
@@ -207,10 +208,8 @@ def test_a_torchvision_network_goes_through_every_stage(tmp_path: Path) -> None:
     """resnet18 with random weights, two steps of everything: the path is sound, the images are not."""
     shards = tmp_path / "shards"
     teacher = ["--teacher", "resnet18", "--weights", "none", "--num-classes", 10, "--image-size", 64]
-    batch = ["--batch-size", 2]
-    made = console(
-        "di-invert", *teacher, *batch, "--images", 4, "--shard-size", 2, "--steps", 2, "--out", shards, "--json"
-    )
+    batch, parts = ["--batch-size", 2], ["--images", 4, "--shard-size", 2, "--workers", 1]
+    made = console("di-invert", *teacher, *batch, *parts, "--steps", 2, "--out", shards, "--json")
     assert made["images"] == 4
     assert set(made) == set("images shards seconds agreement clipped verdict teacher_top1 warnings".split())
     short = ["--epochs", 1, *batch, "--shards", shards, "--json"]

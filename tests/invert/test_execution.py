@@ -29,7 +29,7 @@ ALL_TERMS = Recipe(steps=(3,), alpha_tv=0.02, alpha_l2=0.03, alpha_feature=0.5, 
 # Tracing takes seconds a block, and a family's second stage shows nothing that its first does not.
 SHORT: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v2": lambda: MobileNetV2(10, inverted_residual_setting=[[1, 16, 1, 1], [6, 24, 2, 2]]),
-    "densenet": lambda: DenseNet(8, block_config=(2, 2), num_init_features=16, num_classes=10),
+    "densenet": lambda: DenseNet(8, block_config=(2, 1, 1, 1), num_init_features=16, num_classes=10),
     "efficientnet": lambda: EfficientNet(
         [MBConvConfig(1, 3, 1, 16, 16, 1, 1, 1), MBConvConfig(6, 5, 2, 16, 24, 2, 1, 1)], 0.2, num_classes=10
     ),
