@@ -12,7 +12,7 @@ demo: .venv/installed
 
 # Style and types are checked beside the tests.
 test: .venv/installed
-	$(MAKE) --jobs 2 --output-sync=target lint pytest
+	$(MAKE) --no-print-directory --jobs 2 lint pytest
 
 pytest: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal --max-worker-restart 0
