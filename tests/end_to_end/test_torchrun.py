@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -82,13 +83,20 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     return sorted(map(int, found.split()))
 
 
+def free_port() -> int:
+    with socket.socket() as connection:
+        connection.bind(("localhost", 0))
+        return connection.getsockname()[1]
+
+
 @pytest.fixture(scope="module")
 def torchrun() -> Iterator[Torchrun]:
     """``torchrun(2, "di-distill", ..., restarts=1)`` starts a command in two processes."""
     started: list[subprocess.Popen[str]] = []
 
     def run(processes: int, script: Path | str, *arguments: object, restarts: int = 0) -> subprocess.Popen[str]:
-        options = ["--nproc-per-node", processes, "--max-restarts", restarts]
+        # torchrun's own port is always the same, and tests of another pytest worker may use it at the same time.
+        options = ["--nproc-per-node", processes, "--max-restarts", restarts, "--master-port", free_port()]
         process = subprocess.Popen(
             [str(BIN / "torchrun"), *map(str, options), str(BIN / script), *map(str, arguments)],
             stdout=subprocess.PIPE,
