@@ -117,10 +117,8 @@ def test_overwrite_is_refused_during_another_run(wait_for: WaitFor, start: Start
 
 
 @posix
-@pytest.mark.parametrize(("workers", "grace"), [(1, 60), (2, 60), (2, 0)])
-def test_grace(
-    wait_for: WaitFor, start: Start, eight_tars: dict[str, bytes], tmp_path: Path, workers: int, grace: int
-) -> None:
+@pytest.mark.parametrize(("workers", "grace"), [(1, 60), (2, 0)])
+def test_grace(wait_for: WaitFor, start: Start, tmp_path: Path, workers: int, grace: int) -> None:
     out = tmp_path / "out"
     command = [*EIGHT, "--steps", 400, "--workers", workers, "--out", out]
     process = start("di-invert", *command, "--grace", grace)
