@@ -107,11 +107,11 @@ def _run(
     report = DistillReport(
         teacher_top1=teacher_top1,
         student_top1=top1(saved, images, preprocessing) if images else None,
-        agreement=Agreement(shards).share(saved),
+        agreement=(measure if isinstance(measure, Agreement) else Agreement(shards)).share(saved),
         parameters=num_parameters(saved),
         teacher_parameters=num_parameters(teacher.network) if teacher else None,
         macs=count_macs(saved, example_NCHW),
-        teacher_macs=count_macs(teacher.network, example_NCHW) if teacher else None,
+        teacher_macs=teacher.macs if teacher else None,
         seconds=folder.training_seconds(),
         eval=config.eval,
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..shared.core.errors import one_line
 from ..shared.models.classifier import Classifier
-from ..shared.models.cost import MACS_PER_SECOND, count_macs
+from ..shared.models.cost import MACS_PER_SECOND
 from ..shared.shards.manifest import Execution
 from .objective import Objective
 from .recipe import Recipe
@@ -44,9 +44,7 @@ def choose_execution(
 def forward_macs(teacher: Classifier, recipe: Recipe, images: int) -> float:
     """Multiply-adds of all forward passes of a run."""
     full = teacher.preprocessing.image_size
-    device = next(teacher.network.parameters()).device
-    one = count_macs(teacher.network, teacher.preprocessing.blank(1, device))
-    return images * one * sum(r.steps * (r.size / full) ** 2 for r in recipe.resolutions(full))
+    return images * teacher.macs * sum(r.steps * (r.size / full) ** 2 for r in recipe.resolutions(full))
 
 
 def compiled(objective: Objective, device: torch.device, log: Log) -> Step:

@@ -88,6 +88,10 @@ def _did_nothing(earlier: StageResult, entry: StageResult) -> bool:
 def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **changes: Any) -> None:
     plan = load_pipeline(pipeline, {key: value for key, value in changes.items() if value is not None})
     if dry_run_only:
+        from .checking import check_evaluations  # imported here, since it imports torch
+
+        with stdout_to_stderr():
+            check_evaluations(plan)
         steps = {stage.name: {"stage": stage.kind, "out": str(stage.config.out)} for stage in plan.stages}
         lines = (printable(f"{name}: {step['stage']} -> {step['out']}") for name, step in steps.items())
         click.echo(json.dumps(steps) if as_json else "\n".join(lines))

@@ -9,6 +9,7 @@ from ..distill.criterion import Distillation
 from ..distill.effects import without_effect
 from ..distill.progress import Measure
 from ..distill.trainer import train
+from ..distill.views import Views
 from ..shared.cli.effects import warn_of_no_effect
 from ..shared.models.classifier import Classifier
 from ..shared.models.results import ResultFolder
@@ -20,11 +21,8 @@ from .config import PruneConfig
 
 def warn_of_repair(config: PruneConfig, teacher: Classifier) -> None:
     """Warn of settings of the training that have no effect."""
-    training, network = config.training, teacher.network
-    example_NCHW = teacher.preprocessing.blank(1, next(network.parameters()).device)
-    criterion = Distillation.of(training, student=network, teacher=network, example_NCHW=example_NCHW)
-    views = criterion.views(training, teacher.preprocessing)
-    warn_of_no_effect(config, without_effect(training, criterion, views))
+    criterion, views = _criterion(config, teacher, teacher.network)
+    warn_of_no_effect(config, without_effect(config.training, criterion, views))
 
 
 def repair(
@@ -45,20 +43,26 @@ def repair(
         DreamError: the loss became NaN or infinite.
     """
     device = next(network.parameters()).device
-    training, example_NCHW = config.training, teacher.preprocessing.blank(1, device)
-    criterion = Distillation.of(training, student=network, teacher=teacher.network, example_NCHW=example_NCHW)
+    criterion, views = _criterion(config, teacher, network)
     train(
         network,
         make_training_loader(config, shards, device),
         criterion,
-        views=criterion.views(training, teacher.preprocessing),
-        training=training,
-        example_NCHW=example_NCHW,
+        views=views,
+        training=config.training,
+        example_NCHW=teacher.preprocessing.blank(1, device),
         folder=folder,
         seed=config.seed,
         title="repair",
         measure=measure,
     )
+
+
+def _criterion(config: PruneConfig, teacher: Classifier, network: nn.Module) -> tuple[Distillation, Views]:
+    """The loss of a network that is to compute what the teacher computes, and the views that it is taken on."""
+    example_NCHW = teacher.preprocessing.blank(1, next(network.parameters()).device)
+    criterion = Distillation.of(config.training, student=network, teacher=teacher.network, example_NCHW=example_NCHW)
+    return criterion, criterion.views(config.training, teacher.preprocessing)
 
 
 def make_training_loader(config: PruneConfig, shards: ShardFolder, device: torch.device) -> Loader:
