@@ -8,6 +8,7 @@ from torch import nn
 from ..distill.criterion import Distillation
 from ..distill.effects import without_effect
 from ..distill.progress import Measure
+from ..distill.step import choose_compiler
 from ..distill.trainer import train
 from ..shared.cli.effects import warn_of_no_effect
 from ..shared.models.classifier import Classifier
@@ -46,7 +47,10 @@ def repair(
     """
     device = next(network.parameters()).device
     training, example_NCHW = config.training, teacher.preprocessing.blank(1, device)
-    criterion = Distillation.of(training, student=network, teacher=teacher.network, example_NCHW=example_NCHW)
+    networks = {"student": network, "teacher": teacher.network, "example_NCHW": example_NCHW}
+    images = training.passes(shards.num_batches(training.batch_size)) * shards.num_samples
+    compiler = choose_compiler(training, **networks, images=images, title="repair")
+    criterion = Distillation.of(training, **networks, compiler=compiler)
     train(
         network,
         make_training_loader(config, shards, device),
@@ -58,6 +62,7 @@ def repair(
         seed=config.seed,
         title="repair",
         measure=measure,
+        compiler=compiler,
     )
 
 

@@ -24,12 +24,12 @@ def fold_batchnorms(network: nn.Module, example_NCHW: Tensor, *, seen: Collectio
     The given network is left as it is; the other one shares all its other parameters and buffers.
 
     Args:
-        network: in eval mode, on the example's device.
+        network: on the example's device; the other one is in eval mode.
         example_NCHW: any network input.
         seen: names of modules whose outputs others look at: those stay what they are.
     """
     tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
-    found = copy.deepcopy(network, tensors)
+    found = copy.deepcopy(network, tensors).eval()
     with _Readers(found, seen) as readers:
         readers.note(found(example_NCHW), by=None)
     pairs = dict(readers.pairs())

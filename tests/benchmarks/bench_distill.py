@@ -20,14 +20,14 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from dreamdistill.distill.criterion import Distillation
-from dreamdistill.distill.distributed import ALONE
 from dreamdistill.distill.recipe import Training
-from dreamdistill.distill.trainer import Step, set_up
+from dreamdistill.distill.step import Step, choose_compiler, set_up
 from dreamdistill.shared.core.launch import Rows
 from dreamdistill.shared.models.classifier import Classifier, load_model
 from dreamdistill.shared.models.students import new_network
@@ -40,13 +40,17 @@ Round = Callable[[], object]
 def step_round(teacher: Classifier, student: str, training: Training) -> Round:
     """A step of the trainer, on one batch of noise."""
     network, example_NCHW = start(teacher, student), teacher.preprocessing.blank(1)
-    criterion = Distillation.of(training, student=network, teacher=teacher.network, example_NCHW=example_NCHW)
+    networks: dict[str, Any] = {"student": network, "teacher": teacher.network, "example_NCHW": example_NCHW}
+    compiler = choose_compiler(training, **networks, images=0, title="step")
+    criterion = Distillation.of(training, **networks, compiler=compiler)
     trained, optimizers = set_up(network, criterion, training, example_NCHW)
-    step = Step(
-        forward=ALONE.parallel(trained.train(), example_NCHW),
-        views=criterion.views(training, teacher.preprocessing),
-        criterion=criterion,
+    step = Step.of(
+        trained.train(),
+        criterion,
         optimizers=optimizers,
+        views=criterion.views(training, teacher.preprocessing),
+        example_NCHW=example_NCHW,
+        compiler=compiler,
     )
     count, classes = training.batch_size, teacher.num_classes
     pixels = torch.randint(0, 256, teacher.preprocessing.blank(count).shape, dtype=torch.uint8)
@@ -90,15 +94,16 @@ def paired_milliseconds(works: dict[str, Round], rounds: int) -> dict[str, list[
 
 def benchmark(arguments: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(1)
-    training = Training(batch_size=arguments.batch_size)
     works: dict[str, Round] = {}
-    for name, make in (("step", step_round), ("eager", step_round), ("bare", bare_round)):
+    for name, make, compile in (("eager", step_round, "off"), ("step", step_round, "on"), ("bare", bare_round, "on")):
         teacher = load_model(arguments.teacher, weights="none")
+        training = Training(batch_size=arguments.batch_size, compile=compile)
         works[name] = make(teacher, arguments.student, training)
     times = paired_milliseconds(works, arguments.rounds)
     ratios = [step / bare for step, bare in zip(times["step"], times["bare"], strict=True)]
     found = {name: round(statistics.median(values), 1) for name, values in times.items()}
-    return {**found, "over_bare": round(statistics.median(ratios), 3)}
+    names = ("step", "eager", "bare")
+    return {**{name: found[name] for name in names}, "over_bare": round(statistics.median(ratios), 3)}
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -107,7 +112,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--teacher", default="cifar_resnet56")
     parser.add_argument("--student", default="cifar_resnet20")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(arguments)
 

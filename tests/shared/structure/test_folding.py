@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -85,6 +86,10 @@ class Odd(nn.Module):
         return self.norm(y)
 
 
+def _one_more(_module: nn.Module, _inputs: Any, out: Tensor) -> Tensor:
+    return out + 1
+
+
 @pytest.mark.parametrize(
     ("kind", "folds"),
     [
@@ -108,7 +113,7 @@ def test_a_batchnorm_stays_where_something_else_needs_what_it_reads(kind: str, f
     if kind == "weight norm":
         nn.utils.parametrizations.weight_norm(network.conv)
     if kind == "a hook":
-        network.conv.register_forward_hook(lambda module, inputs, out: out + 1)
+        network.conv.register_forward_hook(_one_more)
     with_statistics(network)
     x_NCHW = torch.randn(4, 3, 6, 6)
     folded = fold_batchnorms(network, x_NCHW[:1], seen=["conv"] if kind == "seen by others" else [])
