@@ -69,7 +69,7 @@ class _Fit(Hooked):
                 self.after(name, self._correct)
 
     def _fit(self, name: str, module: nn.Module, inputs: Any) -> None:
-        if self._paused:
+        if self._paused or not inputs:
             return
         self._fitted = name, None
         x = inputs[0]
@@ -82,9 +82,10 @@ class _Fit(Hooked):
             return
         self._fitted = name, columns
         norm = self._norm(name)
-        if name in self.whole.means:  # an earlier fit may have moved it
-            mean_C = self.whole.means[name]
-            norm.running_mean.copy_(mean_C[list(self.kept[name])] if name in self.kept else mean_C)
+        mean_C = None if norm is None else norm.running_mean
+        if isinstance(mean_C, Tensor):  # an earlier fit may have moved it
+            whole_C = self.whole.means[name]
+            mean_C.copy_(whole_C[list(self.kept[name])] if name in self.kept else whole_C)
         if not torch.allclose(before, target, atol=1e-5, rtol=1e-4):  # else nothing ahead of it was cut
             ridge = HEAD_RIDGE if name in self._last else RIDGE
             self.missed[name] = solve(module, columns, target.flatten(0, -2), ridge=ridge, norm=norm)

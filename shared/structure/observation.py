@@ -115,12 +115,12 @@ class _Observer(Hooked):
 
     def _enter(self, block: str, module: nn.Module, inputs: Any) -> None:
         source, out = self._source
-        if inputs[0] is out:
+        if inputs and inputs[0] is out:
             self.behind[source] = block
             self.outputs.setdefault(source, self.samples.of(self.modules[source], out))
 
     def _look(self, name: str, module: nn.Module, inputs: Any, out: Any) -> None:
-        if not isinstance(out, Tensor):
+        if not isinstance(out, Tensor) or not inputs:
             return
         self._calls[name] += 1
         if is_fitted(module):
