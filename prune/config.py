@@ -36,8 +36,8 @@ class Budget:
         return f"--{self.option} {1 - self.left if self.option == 'ratio' else self.left:g}"
 
 
-def _left(unit: str) -> Any:
-    return setting(None, help=f"share of the {unit} that is left", unset="", above=0, below=1, group=_BUDGET)
+def _left(unit: str, *, advanced: bool = False) -> Any:
+    return setting(None, help=f"share of the {unit} that is left", above=0, below=1, group=_BUDGET, advanced=advanced)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class PruneConfig(StageConfig):
         group=_BUDGET,
     )
     macs: float | None = _left("multiply-adds")
-    params: float | None = _left("parameters")
+    params: float | None = _left("parameters", advanced=True)
     eval: str | None = setting(
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
     )

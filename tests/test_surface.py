@@ -39,8 +39,7 @@ SHOWN = {
     "invert.cli": "--teacher --weights --num-classes --mean --std --image-size --out --images --recipe --workers"
     " --check",
     "distill.cli": "--out --shards --student --eval --teacher --weights --epochs --batch-size --lr --flip",
-    "prune.cli": "--out --shards --ratio --macs --params --eval --latency-batch --repair --epochs --batch-size --lr"
-    " --flip",
+    "prune.cli": "--out --shards --ratio --macs --eval --latency-batch --repair --epochs --batch-size --lr --flip",
 }
 GENERAL = "--config --dry-run --json --help-all"
 
