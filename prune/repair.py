@@ -8,10 +8,12 @@ from torch import nn
 from ..distill.criterion import Distillation
 from ..distill.effects import without_effect
 from ..distill.progress import Measure
+from ..distill.recipe import Training
 from ..distill.step import choose_compiler
 from ..distill.trainer import train
 from ..distill.views import Views
 from ..shared.cli.effects import warn_of_no_effect
+from ..shared.core.config import settings_of
 from ..shared.models.classifier import Classifier
 from ..shared.models.compiling import Compiler
 from ..shared.models.results import ResultFolder
@@ -23,6 +25,10 @@ from .config import PruneConfig
 
 def warn_of_repair(config: PruneConfig, teacher: Classifier) -> None:
     """Warn of settings of the training that have no effect."""
+    if config.repair == "ls":  # batches are what channels are scored on
+        trained = settings_of(Training).keys() - {"batch_size", "loader"}
+        warn_of_no_effect(config, dict.fromkeys(sorted(trained), "--repair is ls"))
+        return
     criterion, views = _criterion(config, teacher, teacher.network)
     warn_of_no_effect(config, without_effect(config.training, criterion, views))
 
