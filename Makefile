@@ -15,7 +15,7 @@ test: .venv/installed
 	$(MAKE) --no-print-directory --jobs 2 lint pytest
 
 pytest: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal --max-worker-restart 0
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -38,7 +38,8 @@ def run(pipeline: Pipeline) -> PipelineReport:
         print(f"stage {number} of {len(pipeline.stages)}: {stage.name} ({stage.kind})", file=sys.stderr, flush=True)
         _check_round(stage)
         started = time.monotonic()
-        result = dataclasses.asdict(_run_stage(stage))
+        # As report.json holds it, where a tuple is a list: it is compared with that.
+        result = json.loads(json.dumps(dataclasses.asdict(_run_stage(stage))))
         entry = StageResult(stage=stage.kind, wall_seconds=round(time.monotonic() - started, 3), result=result)
         earlier = before.get(stage.name)
         stages[stage.name] = earlier if earlier is not None and _did_nothing(earlier, entry) else entry
