@@ -5,12 +5,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test pytest lint clean
 
 demo: .venv/installed
 	$(BIN)/di-run quickstart
 
-test: .venv/installed lint
+# Style and types are checked beside the tests.
+test: .venv/installed
+	$(MAKE) --no-print-directory --jobs 2 lint pytest
+
+pytest: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint: .venv/installed

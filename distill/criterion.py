@@ -12,23 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..shared.core.numerics import at_least_float32, autocast
+from ..shared.core.numerics import at_least_float32
+from ..shared.models.compiling import Compiler
 from ..shared.models.layout import common_layout
 from ..shared.models.preprocessing import Preprocessing
 from .distributed import ALONE, Group
-from .features import (
-    FeaturePair,
-    StudentWithRegressors,
-    find_feature_maps,
-    forward_with_features,
-    match_feature_maps,
-)
+from .features import FeaturePair, StudentWithRegressors, find_feature_maps, match_feature_maps
+from .labeller import Labeller, soften
 from .recipe import Training
 from .views import View, Views
 
 
 class Criterion(Protocol):
-    """The objective of a training. A subclass must define :meth:`__call__`; :meth:`wrap` has a default."""
+    """The objective of a training. A subclass must define :meth:`targets` and :meth:`__call__`; the rest has defaults.
+
+    Several processes, and a compiler, may come between the two: see :class:`~.step.Step`.
+    """
 
     def wrap(self, student: nn.Module) -> nn.Module:
         """The module to train: the student, and whatever else this criterion trains with it.
@@ -38,18 +37,26 @@ class Criterion(Protocol):
         """
         return student
 
-    def parts(self, view: View, outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The parts of the loss by name, for people to see. Their sum is the loss, which the trainer minimises."""
-        return {"loss": self(view, outputs)}
+    def release(self, network: nn.Module) -> None:
+        """Undo what :meth:`wrap` did to the student, after the training."""
 
     @abstractmethod
-    def __call__(self, view: View, outputs: tuple[Tensor, ...]) -> Tensor:
-        """The loss, a scalar: the mean over the view's images.
+    def targets(self, view: View) -> tuple[Tensor, ...]:
+        """What the outputs are compared with, for this process's images of the batch. No gradient is taken of it."""
+        ...
+
+    def parts(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The parts of the loss by name, for people to see. Their sum is the loss, which the trainer minimises."""
+        return {"loss": self(outputs, targets)}
+
+    @abstractmethod
+    def __call__(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        """The loss, a scalar: the mean over the images.
 
         Args:
-            view: this process's images of the batch, and their stored targets and logits.
-            outputs: of the wrapped module for ``view.x_NCHW``, as a tuple. Every one must enter the loss: several
-                processes wait for the gradients of all parameters.
+            outputs: of the wrapped module, as a tuple. Every one must enter the loss: several processes wait for the
+                gradients of all parameters.
+            targets: of the same images, from :meth:`targets`.
         """
         ...
 
@@ -62,13 +69,13 @@ class Distillation(Criterion):
     the pairs of feature maps.
 
     Args:
-        teacher: labels every view; in eval mode. None takes the stored logits, and needs views that have labels.
+        teacher: labels every view. None takes the stored logits, and needs views that have labels.
         pairs: the feature maps that the student predicts; none without a teacher.
         group: the processes that train together.
         layout: of the views in memory, which teacher and student take.
     """
 
-    teacher: nn.Module | None
+    teacher: Labeller | None
     temperature: float
     feature_weight: float = 0.0
     pairs: Sequence[FeaturePair] = ()
@@ -84,25 +91,37 @@ class Distillation(Criterion):
         teacher: nn.Module | None,
         example_NCHW: Tensor,
         group: Group = ALONE,
+        compiler: Compiler | None = None,
     ) -> Distillation:
         """By the settings of ``training``: temperature, feature_weight, labels.
 
         Args:
-            teacher: None if there is none, so that the labels are the stored ones.
+            teacher: in eval mode, and left as it is. None if there is none, so that the labels are the stored ones.
             example_NCHW: any network input, on the device of student and teacher.
+            compiler: of the teacher's forward pass; None runs it eager.
         """
         if training.labels == "stored":
             teacher = None
+        layout = common_layout([student] if teacher is None else [student, teacher], example_NCHW)
         pairs: Sequence[FeaturePair] = ()
         if teacher is not None and training.feature_weight:
             pairs = match_feature_maps(*(find_feature_maps(each, example_NCHW) for each in (student, teacher)))
+        labeller: Labeller | None = None
+        if teacher is not None:
+            labeller = Labeller(
+                teacher,
+                [pair.teacher for pair in pairs],
+                temperature=training.temperature,
+                example_NCHW=example_NCHW,
+                compiler=compiler,
+            )
         return cls(
-            teacher=teacher,
+            teacher=labeller,
             temperature=training.temperature,
             feature_weight=training.feature_weight,
             pairs=pairs,
             group=group,
-            layout=common_layout([student] if teacher is None else [student, teacher], example_NCHW),
+            layout=layout,
         )
 
     def views(self, training: Training, preprocessing: Preprocessing) -> Views:
@@ -118,40 +137,36 @@ class Distillation(Criterion):
     def wrap(self, student: nn.Module) -> nn.Module:
         return StudentWithRegressors(student, self.pairs)
 
-    def __call__(self, view: View, outputs: tuple[Tensor, ...]) -> Tensor:
-        return total(self.parts(view, outputs))
+    def release(self, network: nn.Module) -> None:
+        assert isinstance(network, StudentWithRegressors)
+        network.release()
 
-    def parts(self, view: View, outputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def targets(self, view: View) -> tuple[Tensor, ...]:
+        """Soft labels (N, K); with a teacher also the mean squares of its feature maps over the whole batch, one for
+        each pair, and the maps, (N, C, side, side) each."""
+        if self.teacher is None:
+            return (view.labels(soften(view.batch.logits, self.temperature)),)
+        soft_labels_NK, mean_squares, *features = self.teacher(view.x_NCHW)
+        return soft_labels_NK, self.group.mean(view.weight * mean_squares), *features
+
+    def __call__(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        return total(self.parts(outputs, targets))
+
+    def parts(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``logits``, and ``features`` if there are pairs."""
-        logits_NK, *predictions = outputs
-        soft_labels_NK, features = self._targets(view)
+        (logits_NK, *predictions), (soft_labels_NK, *wanted) = outputs, targets
         loss = distillation_loss(logits_NK, soft_labels_NK, self.temperature)
         if not self.pairs:
             return {"logits": loss}
-        squares = torch.stack([at_least_float32(feature).square().mean() for feature in features])
-        each = zip(predictions, features, self.group.mean(view.weight * squares), strict=True)
+        mean_squares, *features = wanted
+        each = zip(predictions, features, mean_squares.unbind(), strict=True)
         distance = torch.stack([feature_loss(*one) for one in each]).mean()
         return {"logits": loss, "features": self.feature_weight * distance}
-
-    @torch.no_grad()
-    def _targets(self, view: View) -> tuple[Tensor, list[Tensor]]:
-        """Soft labels (N, K), and the teacher's feature maps (N, C, side, side), in the order of the pairs."""
-        if self.teacher is None:
-            return view.labels(soften(view.batch.logits, self.temperature)), []
-        wanted = [pair.teacher for pair in self.pairs]
-        with autocast(view.x_NCHW):
-            logits_NK, maps = forward_with_features(self.teacher, view.x_NCHW, wanted)
-        return soften(logits_NK, self.temperature), [maps[feature_map] for feature_map in wanted]
 
 
 def total(parts: dict[str, Tensor]) -> Tensor:
     """The loss that has these parts."""
     return functools.reduce(torch.add, parts.values())
-
-
-def soften(logits_NK: Tensor, temperature: float) -> Tensor:
-    """Softmax at a temperature, (N, K), float32 or better."""
-    return F.softmax(at_least_float32(logits_NK) / temperature, dim=1)
 
 
 def distillation_loss(student_NK: Tensor, soft_labels_NK: Tensor, temperature: float) -> Tensor:

@@ -51,10 +51,12 @@ def random_shapes(
     is_rectangle = uniform(0, 1) < RECTANGLES
     pixel = (torch.arange(side, device=device) + 0.5) / side
     down, right = pixel[:, None] - uniform(0, 1), pixel - uniform(0, 1)  # (N, S + 1, H, 1) and (N, S + 1, 1, W)
-    along, across = right * angle.cos() + down * angle.sin(), down * angle.cos() - right * angle.sin()
-    x, y = (along * stretch).abs(), (across / stretch).abs()
-    inside = torch.where(is_rectangle, torch.maximum(x, y), torch.hypot(x, y)) < radius
-    return inside.byte().argmax(1), along  # the first shape that covers the pixel
+    cos, sin = angle.cos(), angle.sin()
+    along = right * cos + down * sin
+    x, y = (along * stretch).square_(), (down * (cos / stretch) - right * (sin / stretch)).square_()
+    inside = torch.where(is_rectangle, torch.maximum(x, y), x + y) < radius.square()
+    number = torch.arange(shapes + 1, dtype=torch.uint8, device=device)[:, None, None]
+    return torch.where(inside, number, shapes).amin(1).long(), along  # the first shape that covers the pixel
 
 
 def dead_leaves(count: int, preprocessing: Preprocessing, device: torch.device) -> Tensor:
@@ -68,7 +70,8 @@ def dead_leaves(count: int, preprocessing: Preprocessing, device: torch.device) 
 
     top_NHW, along_NSHW = random_shapes(count, SHAPES, RADII, preprocessing.image_size, device)
     colour_NSC = MEAN + normal(GREY, 1) + normal(COLOUR, preprocessing.channels)
-    shade_N1HW = (2 * normal(SHADE, 1, 1) * along_NSHW).gather(1, top_NHW[:, None])
+    slope_NS11 = 2 * normal(SHADE, 1, 1)
     image = torch.arange(count, device=device)[:, None, None]
-    pixels_NCHW = colour_NSC[image, top_NHW].permute(0, 3, 1, 2) + shade_N1HW
+    shade_NHW = slope_NS11[image, top_NHW, 0, 0] * along_NSHW.gather(1, top_NHW[:, None])[:, 0]
+    pixels_NCHW = colour_NSC[image, top_NHW].permute(0, 3, 1, 2) + shade_NHW[:, None]
     return preprocessing.normalize(255 * pixels_NCHW.clamp(0, 1))

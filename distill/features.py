@@ -8,7 +8,7 @@ as both networks have, in pairs at about the same depth.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,24 +43,20 @@ class FeaturePair(NamedTuple):
     teacher: FeatureMap
 
 
-def forward_with_features(
-    network: nn.Module, x_NCHW: Tensor, wanted: Collection[FeatureMap] | None = None
-) -> tuple[Tensor, dict[FeatureMap, Tensor]]:
-    """The logits (N, K), and the wanted feature maps, or all of them, in the order of their computation."""
-    names = [name for name, _ in network.named_modules()] if wanted is None else {each.module for each in wanted}
+def forward_with_features(network: nn.Module, x_NCHW: Tensor) -> tuple[Tensor, dict[FeatureMap, Tensor]]:
+    """The logits (N, K), and all feature maps, in the order of their computation."""
     maps: dict[FeatureMap, Tensor] = {}
 
     def keep(name: str, _module: nn.Module, _inputs: Any, out: Any) -> None:
         if not isinstance(out, Tensor) or out.ndim != 4 or out.shape[2] != out.shape[3] or out.shape[3] == 1:
             return
         found = FeatureMap(module=name, side=out.shape[3], channels=out.shape[1])
-        if wanted is None or found in wanted:
-            maps.pop(found, None)  # a module may be called more than once: the last call counts, for the order too
-            maps[found] = out
+        maps.pop(found, None)  # a module may be called more than once: the last call counts, for the order too
+        maps[found] = out
 
     with ExitStack() as hooks:
-        for name in names:
-            hooks.callback(network.get_submodule(name).register_forward_hook(partial(keep, name)).remove)
+        for name, module in network.named_modules():
+            hooks.callback(module.register_forward_hook(partial(keep, name)).remove)
         return network(x_NCHW), maps
 
 
@@ -125,7 +121,7 @@ class Regressor(nn.Module):
     pixel.
 
     The student's map is normalised first: steps of one size then suit the weights, whatever the scale of the map. The
-    bias is a column of the weight matrix, fed by a channel of ones, so that it takes the same steps as its other
+    bias is a column of the weight matrix, as if a channel of ones fed it, so that it takes the same steps as its other
     columns.
     """
 
@@ -135,26 +131,63 @@ class Regressor(nn.Module):
         self.conv = nn.Conv2d(in_channels + 1, out_channels, 1, bias=False)
 
     def forward(self, student_NCHW: Tensor) -> Tensor:
-        return self.conv(F.pad(self.norm(student_NCHW), (0, 0, 0, 0, 0, 1), value=1.0))
+        weight = self.conv.weight
+        return F.conv2d(self.norm(student_NCHW), weight[:, :-1], weight[:, -1, 0, 0])
+
+
+class Taps:
+    """Hooks that keep wanted feature maps of a network's next forward pass, until they are removed.
+
+    ``torch.compile`` makes one graph of a network and its taps.
+    """
+
+    def __init__(self, network: nn.Module, wanted: Sequence[FeatureMap]) -> None:
+        self._wanted = [(each.module, each.side) for each in wanted]
+        self._kept: dict[tuple[str, int], Tensor] | None = None  # None: nobody looks
+        self._hooks = [
+            network.get_submodule(name).register_forward_hook(partial(self._keep, name))
+            for name in dict.fromkeys(each.module for each in wanted)
+        ]
+
+    def forward(self, network: nn.Module, x_NCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits (N, K) of the network, and the wanted maps in their order."""
+        self._kept = {}
+        logits_NK = network(x_NCHW)
+        maps = [self._kept[each] for each in self._wanted]
+        self._kept = None
+        return logits_NK, maps
+
+    def remove(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _keep(self, name: str, _module: nn.Module, _inputs: Any, out: Any) -> None:
+        # A module may be called more than once: the last call counts.
+        if self._kept is not None and isinstance(out, Tensor) and out.ndim == 4 and out.shape[2] == out.shape[3]:
+            self._kept[name, out.shape[3]] = out
 
 
 class StudentWithRegressors(nn.Module):
     """A student, and a regressor for each pair of feature maps.
 
     Args:
-        student: not changed. The regressors belong to this module, and are of no use after the training.
+        student: it gets hooks, until :meth:`release`. The regressors belong to this module, and are of no use after
+            the training.
         pairs: the student's maps, and the teacher's that they predict; none for a student without regressors.
     """
 
     def __init__(self, student: nn.Module, pairs: Sequence[FeaturePair]) -> None:
         super().__init__()
         self.student = student
-        self.student_maps = [pair.student for pair in pairs]
+        self.taps = Taps(student, [pair.student for pair in pairs])
         regressors = [Regressor(pair.student.channels, pair.teacher.channels) for pair in pairs]
         self.regressors = nn.ModuleList(regressors).to(next(student.parameters()))
 
     def forward(self, x_NCHW: Tensor) -> tuple[Tensor, ...]:
         """The student's logits (N, K), then for each pair a prediction (N, C, side, side) of the teacher's map."""
-        logits_NK, maps = forward_with_features(self.student, x_NCHW, self.student_maps)
-        predict = zip(self.regressors, self.student_maps, strict=True)
-        return logits_NK, *(regressor(maps[student_map]) for regressor, student_map in predict)
+        logits_NK, maps = self.taps.forward(self.student, x_NCHW)
+        return logits_NK, *(regressor(each) for regressor, each in zip(self.regressors, maps, strict=True))
+
+    def release(self) -> None:
+        """Take the hooks from the student."""
+        self.taps.remove()

@@ -35,8 +35,9 @@ def orthogonalized(matrices_BMN: Tensor) -> Tensor:
     x = _normalized(x)
     x = x.bfloat16() if x.is_cuda else x
     for _ in range(ITERATIONS):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        square = torch.bmm(x, x.mT)
+        polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
     x = x.to(matrices_BMN.dtype)
     return x.mT if is_tall else x
 
@@ -69,22 +70,30 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            lr, momentum = group["lr"], group["momentum"]
-            same_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)  # few calls, many weights
+            same_shape: dict[tuple[int, int], list[Tensor]] = defaultdict(list)  # few calls for many weights
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                state["momentum"].mul_(momentum).add_(weight.grad)
-                update = weight.grad.add(state["momentum"], alpha=momentum).flatten(1)
-                same_shape[update.shape].append((weight, update))
-            for members in same_shape.values():
-                updates = _normalized(orthogonalized(torch.stack([update for _, update in members])))
-                for (weight, _), update in zip(members, updates, strict=True):
-                    rows = len(weight) ** 0.5
-                    length = torch.linalg.vector_norm(weight)
-                    weight.sub_(length.clamp_min(SHORTEST * rows) * update.view(weight.shape), alpha=lr)
-                    longest = length.clamp_min(LONGEST * rows)
-                    weight.mul_((longest / torch.linalg.vector_norm(weight)).clamp_max((1 + lr**2) ** -0.5))
+                if weight.grad is not None:
+                    same_shape[len(weight), weight[0].numel()].append(weight)
+            for weights in same_shape.values():
+                self._move(weights, lr=group["lr"], momentum=group["momentum"])
+
+    def _move(self, weights: list[Tensor], *, lr: float, momentum: float) -> None:
+        """Take a step with weights whose matrices have one shape."""
+        updates: list[Tensor] = []
+        for weight in weights:
+            assert weight.grad is not None
+            state = self.state[weight]
+            if not state:
+                state["momentum"] = torch.zeros_like(weight)
+            state["momentum"].mul_(momentum).add_(weight.grad)
+            updates.append(weight.grad.add(state["momentum"], alpha=momentum).flatten(1))
+        updates_BMN = _normalized(orthogonalized(torch.stack(updates)))
+        weights_BMN = torch.stack([weight.flatten(1) for weight in weights])
+        rows = weights_BMN.shape[1] ** 0.5
+        length_B11 = torch.linalg.matrix_norm(weights_BMN, keepdim=True)
+        weights_BMN -= lr * length_B11.clamp_min(SHORTEST * rows) * updates_BMN
+        longest_B11 = length_B11.clamp_min(LONGEST * rows)
+        longest_B11 /= torch.linalg.matrix_norm(weights_BMN, keepdim=True)
+        weights_BMN *= longest_B11.clamp_max((1 + lr**2) ** -0.5)
+        for weight, value in zip(weights, weights_BMN, strict=True):
+            weight.copy_(value.view_as(weight))

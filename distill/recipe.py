@@ -110,6 +110,13 @@ class Training(Settings):
         "auto", help="auto: DALI if installed", choices=("auto", "dali", "webdataset"), group=_TRAINING, advanced=True
     )
 
+    compile: str = setting(
+        "auto",
+        help="torch.compile teacher and student; auto: where the training is long enough to repay it",
+        choices=("auto", "on", "off"),
+        group=_TRAINING,
+        advanced=True,
+    )
     tensorboard: bool = setting(
         False, help="write event files for TensorBoard into OUT/tensorboard", group=_TRAINING, advanced=True
     )

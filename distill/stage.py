@@ -31,7 +31,8 @@ from .muon import multiply_adds
 from .networks import find_teacher, start_student
 from .progress import Measure
 from .report import DistillReport
-from .trainer import seconds_per_step, train
+from .step import choose_compiler, seconds_per_step
+from .trainer import train
 
 
 def run(
@@ -107,11 +108,11 @@ def _run(
     report = DistillReport(
         teacher_top1=teacher_top1,
         student_top1=top1(saved, images, preprocessing) if images else None,
-        agreement=Agreement(shards).share(saved),
+        agreement=(measure if isinstance(measure, Agreement) else Agreement(shards)).share(saved),
         parameters=num_parameters(saved),
         teacher_parameters=num_parameters(teacher.network) if teacher else None,
         macs=count_macs(saved, example_NCHW),
-        teacher_macs=count_macs(teacher.network, example_NCHW) if teacher else None,
+        teacher_macs=teacher.macs if teacher else None,
         seconds=folder.training_seconds(),
         eval=config.eval,
     )
@@ -155,7 +156,8 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
         return seconds_per_step(network, batch, criterion, views=views, training=training, example_NCHW=example_NCHW)
 
     count = max(2, min(training.batch_size, shards.num_samples) // place.world)
-    one = sum(count_macs(each.eval(), example_NCHW) for each in (network, criterion.teacher) if each is not None)
+    networks = [network] if criterion.teacher is None or teacher is None else [network, teacher.network]
+    one = sum(count_macs(each, example_NCHW) for each in networks)
     rate = MACS_PER_SECOND[device.type]
     fixed = multiply_adds(network.parameters()) / rate
     with share_processors(place), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -187,13 +189,10 @@ def _train(
     group.from_first(check_shards(shards, verify=config.verify) if group.is_first else None)
     training, preprocessing = config.training, Preprocessing.of(shards.manifest.teacher)
     example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
-    criterion = Distillation.of(
-        training,
-        student=student,
-        teacher=teacher.network if teacher else None,
-        example_NCHW=example_NCHW,
-        group=group,
-    )
+    networks = {"student": student, "teacher": teacher.network if teacher else None, "example_NCHW": example_NCHW}
+    images = training.passes(shards.num_batches(training.batch_size)) * shards.num_samples
+    compiler = choose_compiler(training, **networks, images=images, title="distill", group=group)
+    criterion = Distillation.of(training, **networks, group=group, compiler=compiler)
     views = criterion.views(training, preprocessing)
     if group.is_first:
         warn_of_no_effect(config, without_effect(training, criterion, views))
@@ -220,4 +219,5 @@ def _train(
         title="distill",
         measure=measure,
         group=group,
+        compiler=compiler,
     )

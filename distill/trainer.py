@@ -11,7 +11,7 @@ import functools
 import io
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -19,24 +19,23 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..shared.core.errors import DreamError
-from ..shared.core.numerics import autocast, derive_seed, lr_factor
+from ..shared.core.numerics import derive_seed, lr_factor
 from ..shared.core.pacing import Allowance
 from ..shared.core.records import from_json
+from ..shared.models.compiling import Compiler
 from ..shared.models.epochs import Epoch
-from ..shared.models.layout import common_layout
 from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Batch, Loader
-from .criterion import Criterion, total
-from .distributed import ALONE, Forward, Group
+from .criterion import Criterion
+from .distributed import ALONE, Group
 from .events import EventFile
-from .muon import Muon
 from .progress import MeanLosses, Measure, TrainingProgress
 from .recipe import Training
+from .step import Step, set_up
 from .views import View
 
 SAVING = 1 / 20  # largest share of the run's time that its checkpoints take; a resumed run repeats as little
 COPIES = 8  # of the network, which a checkpoint is never larger than: its weights, and what the optimizers keep
-ADAM_LR, ADAM_BETA2 = 0.2, 0.99  # for biases and BatchNorms; the first is a share of the matrices' learning rate
 
 
 def train(
@@ -52,6 +51,7 @@ def train(
     title: str,
     measure: Measure | None = None,
     group: Group = ALONE,
+    compiler: Compiler | None = None,
 ) -> None:
     """Train the student in place. Where the folder has a checkpoint, the training goes on from it.
 
@@ -69,6 +69,7 @@ def train(
         measure: measures the student after an epoch, as often as :data:`~.progress.MEASURING` allows; only the first
             process needs it.
         group: the processes that train this student together.
+        compiler: of the step (:func:`~.step.choose_compiler`); None runs it eager.
 
     Raises:
         DreamError: the loss became NaN, or the checkpoint is damaged or of a run with other settings.
@@ -88,11 +89,19 @@ def train(
     if group.is_first:
         folder.begin()
     history = _restore(folder, parts, device, group)
-    forward = group.parallel(network, example_NCHW.to(next(student.parameters())))
-    step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
+    step = Step.of(
+        network,
+        criterion,
+        optimizers=optimizers,
+        views=views,
+        example_NCHW=example_NCHW.to(next(student.parameters())),
+        group=group,
+        compiler=compiler,
+    )
     done = len(history)
     saving = Allowance(SAVING)
     with contextlib.ExitStack() as stack:
+        stack.callback(criterion.release, network)
         progress: TrainingProgress | None = None
         if group.is_first:
             events = EventFile(folder.events, done=done) if training.tensorboard else None
@@ -118,68 +127,6 @@ def train(
                 with saving.spend():
                     _save(folder, parts, history)
     student.eval()
-
-
-def seconds_per_step(
-    student: nn.Module,
-    batch: Batch,
-    criterion: Criterion,
-    *,
-    views: Callable[[Batch], View],
-    training: Training,
-    example_NCHW: Tensor,
-) -> float:
-    """The time that one process takes for one step of :func:`train` with this batch. Changes the student's weights."""
-    network, optimizers = set_up(student, criterion, training, example_NCHW)
-    forward = ALONE.parallel(network.train(), example_NCHW)
-    step = Step(forward=forward, views=views, criterion=criterion, optimizers=optimizers)
-    started = time.monotonic()
-    float(step(batch)["loss"])  # waits for the device
-    return time.monotonic() - started
-
-
-def set_up(
-    student: nn.Module, criterion: Criterion, training: Training, example_NCHW: Tensor
-) -> tuple[nn.Module, Sequence[torch.optim.Optimizer]]:
-    """The module to train, and its optimizers: Muon for weights, Adam for biases and BatchNorms if there are any."""
-    layout = common_layout([student], example_NCHW.to(next(student.parameters())))
-    student.to(memory_format=layout)  # type: ignore[call-overload]
-    network = criterion.wrap(student)
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    muon = Muon(matrices, lr=training.lr, momentum=training.momentum)
-    betas = training.momentum, ADAM_BETA2
-    return network, [muon, torch.optim.Adam(vectors, lr=training.lr * ADAM_LR, betas=betas)] if vectors else [muon]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step of gradient descent.
-
-    Attributes:
-        forward: of the module to train (:meth:`~.distributed.Group.parallel`).
-    """
-
-    forward: Forward
-    views: Callable[[Batch], View]
-    criterion: Criterion
-    optimizers: Sequence[torch.optim.Optimizer]
-
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Learn from a batch. Returns ``loss`` and its parts by name, of this process: the mean over the group is the
-        batch's loss."""
-        view = self.views(batch)
-        with autocast(view.x_NCHW):
-            outputs = self.forward(view.x_NCHW, view.rows)
-        parts = self.criterion.parts(view, outputs)
-        loss = view.weight * total(parts)  # the group takes the mean of its processes' gradients
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        for optimizer in self.optimizers:
-            optimizer.step()
-        named = {name: view.weight * part.detach() for name, part in parts.items()}
-        return {"loss": loss.detach(), **{name: value for name, value in named.items() if name != "loss"}}
 
 
 def _one_epoch(

@@ -180,7 +180,9 @@ def distill(
 def prune(
     shards: ShardFolder | str | Path,
     *,
-    ratio: float = 0.3,
+    ratio: float | None = None,
+    macs: float | None = None,
+    params: float | None = None,
     teacher: Classifier | nn.Module | str | Path | None = None,
     out: str | Path = "runs/prune",
     epochs: int | None = None,
@@ -190,13 +192,14 @@ def prune(
     eval: str | Path | None = None,
     **options: Any,
 ) -> Classifier:
-    """Remove the shards' teacher's least important channels and repair it, as ``di-prune`` does.
+    """Remove what the shards' teacher needs least, channels and blocks, and repair it, as ``di-prune`` does.
 
     The same call again resumes a stopped run. The teacher itself is left as it is.
 
     Args:
         shards: a shard folder, made from the network to prune.
-        ratio: share of the convolution filters to remove, above 0 and below 1.
+        ratio: share of the filters to remove, above 0 and below 1; 0.3 where no other budget is given.
+        macs, params: share of the multiply-adds, or of the parameters, that is left, in place of ``ratio``.
         teacher: the shards' teacher, where it cannot be loaded from its recorded place.
         out: folder for the pruned network and its report.
         epochs, batch_size, lr, flip: of the repair; None takes the defaults of ``di-prune``.
@@ -218,6 +221,8 @@ def prune(
     values = {
         "shards": path,
         "ratio": ratio,
+        "macs": macs,
+        "params": params,
         "teacher": name,
         "out": out,
         "epochs": epochs,

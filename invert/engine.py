@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from ..shared.core.numerics import derive_seed, generator, lr_factor
 from ..shared.data.augment import random_flip, random_window
 from ..shared.models.classifier import Classifier
 from ..shared.models.layout import common_layout
-from ..shared.models.probes import count_outputs
 from .execution import EAGER, Execution, Log, compiled
 from .objective import Objective
 from .parametrization import PARAMETRIZATIONS, Parametrization, within
@@ -164,7 +163,7 @@ def check_recipe(teacher: Classifier, recipe: Recipe) -> None:
             )
     for scale, resolution in zip(recipe.scales, recipe.resolutions(teacher.preprocessing.image_size), strict=True):
         try:
-            count_outputs(teacher.network, replace(teacher.preprocessing, image_size=resolution.size), teacher.title)
+            teacher.check_size(resolution.size)
         except ConfigError as error:
             raise ConfigError(f"--scales {scale} does not work: {error}") from error
 

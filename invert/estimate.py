@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -64,11 +65,14 @@ def _seconds_a_batch(inputs: Inputs, *, batch: int, precision: str) -> float:
     if not any(steps):
         return 0.0
     probe = recipe.changed({"steps": (1,)})
-    engine = Engine(teacher, probe, execution=Execution(compile=False, precision=precision))
-    rate = MACS_PER_SECOND[engine.device.type]
+    rate = MACS_PER_SECOND[next(teacher.network.parameters()).device.type]
+
+    @functools.cache
+    def engine() -> Engine:  # only where steps are timed: it copies the network
+        return Engine(teacher, probe, execution=Execution(compile=False, precision=precision))
 
     def seconds(images: int) -> float:
-        taken = _seconds_by_resolution(engine, images)
+        taken = _seconds_by_resolution(engine(), images)
         return sum(each * count for each, count in zip(taken, steps, strict=True))
 
     return seconds_for(

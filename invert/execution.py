@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from ..shared.core.errors import one_line
 from ..shared.models.classifier import Classifier
-from ..shared.models.cost import MACS_PER_SECOND, count_macs
+from ..shared.models.compiling import REPAID_FROM_MACS, Compiler, Log
 from ..shared.shards.manifest import Execution
 from .objective import Objective
 from .recipe import Recipe
 
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
-Log = Callable[[str], None]
-
-# Compiling takes 20 to 60 seconds and saves about half of an eager step, so it pays from two minutes of eager work on.
-REPAID_FROM_MACS = {kind: 120 * rate for kind, rate in MACS_PER_SECOND.items()}  # of forward passes
 
 EAGER = Execution(compile=False, precision="float32")
 
@@ -44,40 +37,16 @@ def choose_execution(
 def forward_macs(teacher: Classifier, recipe: Recipe, images: int) -> float:
     """Multiply-adds of all forward passes of a run."""
     full = teacher.preprocessing.image_size
-    device = next(teacher.network.parameters()).device
-    one = count_macs(teacher.network, teacher.preprocessing.blank(1, device))
-    return images * one * sum(r.steps * (r.size / full) ** 2 for r in recipe.resolutions(full))
+    return images * teacher.macs * sum(r.steps * (r.size / full) ** 2 for r in recipe.resolutions(full))
 
 
 def compiled(objective: Objective, device: torch.device, log: Log) -> Step:
-    """The objective through ``torch.compile``: one graph a shape, with CUDA graphs on CUDA.
-
-    The first call for a shape compiles forward and backward pass, and logs how long that took. torch keeps the result
-    on disk for other processes (``TORCHINDUCTOR_CACHE_DIR``). If the compiler fails, the step is eager from then on.
-    """
-    fast = torch.compile(
-        objective.__call__, fullgraph=True, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None
-    )
-    ready: dict[torch.Size, Step] = {}
-
-    def prepare(x: Tensor, view: Tensor, targets_N: Tensor) -> Step:
-        started = time.monotonic()
-        probe = x.detach().clone().requires_grad_()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # from the compiler; a user can do nothing about them
-                fast(probe, probe if view is x else view.detach().requires_grad_(), targets_N)[0].backward()
-        except Exception as error:
-            log(f"torch.compile failed ({one_line(error)}); going on without it, which is slower")
-            return objective
-        log(f"compiled the step for {tuple(x.shape)} in {time.monotonic() - started:.0f} s")
-        return fast
+    """The objective through ``torch.compile``, at each resolution (:class:`~..shared.models.compiling.Compiler`)."""
+    fast = Compiler(device=device, log=log)(objective.__call__, "the step")
 
     def step(x: Tensor, view: Tensor, targets_N: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        if x.shape not in ready:
-            ready[x.shape] = prepare(x, view, targets_N)
         if device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
-        return ready[x.shape](x, view, targets_N)
+        return fast(x, view, targets_N)
 
     return step

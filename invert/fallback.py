@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from ..shared.core.errors import ConfigError
 from ..shared.models.classifier import Classifier
-from ..shared.models.probes import count_outputs
 from .execution import Log
 from .priors import make_priors
 from .recipe import Recipe
@@ -42,7 +40,7 @@ def fitted(recipe: Recipe, teacher: Classifier, *, asked: Collection[str], log: 
 
 def _takes(teacher: Classifier, size: int) -> bool:
     try:
-        count_outputs(teacher.network, replace(teacher.preprocessing, image_size=size), teacher.title)
+        teacher.check_size(size)
     except ConfigError:
         return False
     return True

@@ -38,7 +38,8 @@ def run(pipeline: Pipeline) -> PipelineReport:
         print(f"stage {number} of {len(pipeline.stages)}: {stage.name} ({stage.kind})", file=sys.stderr, flush=True)
         _check_round(stage)
         started = time.monotonic()
-        result = dataclasses.asdict(_run_stage(stage))
+        # As report.json holds it, where a tuple is a list: it is compared with that.
+        result = json.loads(json.dumps(dataclasses.asdict(_run_stage(stage))))
         entry = StageResult(stage=stage.kind, wall_seconds=round(time.monotonic() - started, 3), result=result)
         earlier = before.get(stage.name)
         stages[stage.name] = earlier if earlier is not None and _did_nothing(earlier, entry) else entry
@@ -88,6 +89,10 @@ def _did_nothing(earlier: StageResult, entry: StageResult) -> bool:
 def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **changes: Any) -> None:
     plan = load_pipeline(pipeline, {key: value for key, value in changes.items() if value is not None})
     if dry_run_only:
+        from .checking import check_evaluations  # imported here, since it imports torch
+
+        with stdout_to_stderr():
+            check_evaluations(plan)
         steps = {stage.name: {"stage": stage.kind, "out": str(stage.config.out)} for stage in plan.stages}
         lines = (printable(f"{name}: {step['stage']} -> {step['out']}") for name, step in steps.items())
         click.echo(json.dumps(steps) if as_json else "\n".join(lines))

@@ -11,14 +11,11 @@ command = stage_command(
     "di-prune",
     PruneConfig,
     package=__package__,
-    help="Remove the least important channels of the shards' teacher, and repair it by distillation.",
+    help="Remove what the shards' teacher needs least, channels and blocks, and repair it by distillation.",
     examples=(
         ("the teacher without 30 % of its filters", "di-prune --ratio 0.3"),
-        (
-            "less repair, measured on real images",
-            "di-prune --shards shards/ --ratio 0.5 --epochs 20 --eval imagenet/val",
-        ),
-        ("how many filters would go", "di-prune --shards shards/ --ratio 0.5 --dry-run"),
+        ("half of the multiply-adds, measured on real images", "di-prune --macs 0.5 --eval imagenet/val"),
+        ("what can go", "di-prune --macs 0.5 --dry-run"),
     ),
 )
 

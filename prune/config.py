@@ -9,22 +9,54 @@ from typing import Any
 
 from ..distill.recipe import REPAIR, Training
 from ..shared.core.config import StageConfig, changes_to, setting
+from ..shared.core.errors import ConfigError
 
-_SELECTION = "Selection of channels"
+RATIO = 0.3  # of the filters, where no budget is given
+UNITS = {"ratio": "filters", "macs": "multiply-adds", "params": "parameters"}  # of the budgets
+
+_BUDGET, _SELECTION = "Budget (one of them)", "Selection"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What may be left of a network.
+
+    Attributes:
+        option: that gave it; a key of :data:`UNITS`.
+        left: share of the cost that is left, above 0 and below 1.
+    """
+
+    option: str
+    left: float
+
+    def with_left(self, left: float) -> Budget:
+        return Budget(option=self.option, left=left)
+
+    def __str__(self) -> str:
+        return f"--{self.option} {1 - self.left if self.option == 'ratio' else self.left:g}"
+
+
+def _left(unit: str, *, advanced: bool = False) -> Any:
+    return setting(None, help=f"share of the {unit} that is left", above=0, below=1, group=_BUDGET, advanced=advanced)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneConfig(StageConfig):
-    """The teacher with channels removed; ``changes`` holds the settings of the repair that replace the defaults."""
+    """The teacher without some channels and blocks; ``changes`` holds the settings of the repair that replace the
+    defaults."""
 
     out: Path = setting(Path("runs/prune"), help="folder for the pruned network and its report")
     shards: Path = setting(Path("shards"), help="shard folder, made from the network to prune")
-    ratio: float = setting(
-        0.3,
+    ratio: float | None = setting(
+        None,
         help="share of the filters to remove: outputs of convolutions, and of linear layers but the last",
+        unset=f"{RATIO:g}, where no other budget is given",
         above=0,
         below=1,
+        group=_BUDGET,
     )
+    macs: float | None = _left("multiply-adds")
+    params: float | None = _left("parameters", advanced=True)
     eval: str | None = setting(
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
     )
@@ -32,19 +64,52 @@ class PruneConfig(StageConfig):
     verify: bool = setting(
         True, help="check every byte of the shards first, those that were checked before excepted", advanced=True
     )
-    teacher: str | None = setting(None, help="the teacher, if it has moved since the shards were made")
-    weights: str | None = setting(None, help="the teacher's weights, if they have moved since")
+    teacher: str | None = setting(None, help="the teacher, if it has moved since the shards were made", advanced=True)
+    weights: str | None = setting(None, help="the teacher's weights, if they have moved since", advanced=True)
+    keep: tuple[str, ...] = setting(
+        (),
+        help="layers that stay as they are: names, or patterns such as layer4.*",
+        group=_SELECTION,
+        advanced=True,
+    )
+    only: tuple[str, ...] = setting(
+        (), help="the only layers that may lose outputs, or go", group=_SELECTION, advanced=True
+    )
+    round_to: int | None = setting(
+        None,
+        help="narrowed layers have a multiple of this many channels; auto: 8 on a GPU, else 1",
+        unset="auto",
+        min=1,
+        max=128,
+        group=_SELECTION,
+        advanced=True,
+    )
     iterations: int = setting(
-        5, help="times to score channels and remove a part of them", min=1, group=_SELECTION, advanced=True
+        1, help="times to value all parts and remove some of them", min=1, group=_SELECTION, advanced=True
     )
     score_images: int = setting(
         1024, help="most images that each scoring takes", min=1, group=_SELECTION, advanced=True
     )
+    repair: str = setting(
+        "training",
+        help="least squares alone (ls), which takes a minute, or training after that",
+        choices=("training", "ls"),
+        group=_SELECTION,
+    )
     changes: Mapping[str, Any] = changes_to(Training, preset=REPAIR, group="Repair by distillation")
 
     @property
+    def budget(self) -> Budget:
+        shares = {name: share for name in UNITS if (share := getattr(self, name)) is not None}
+        (option, share), *more = (shares or {"ratio": RATIO}).items()
+        if more:
+            raise ConfigError(f"--{option} and --{more[0][0]} are two budgets: give one")
+        return Budget(option=option, left=1 - share if option == "ratio" else share)
+
+    @property
     def training(self) -> Training:
-        return REPAIR.changed(self.changes)
+        changed = REPAIR.changed(self.changes)
+        return changed.changed({"epochs": 0}) if self.repair == "ls" else changed
 
     def check(self) -> None:
-        _ = self.training  # raises ConfigError for a change that makes no sense
+        _ = self.training, self.budget  # raises ConfigError for what makes no sense

@@ -1,24 +1,27 @@
-"""What can be removed from a network before any is: the groups that work, and the largest share that they allow."""
+"""What can be removed from a network before any is: the parts that work, and the least that can be left."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 import torch
 from torch import Tensor, nn
 
 from ..shared.core.errors import ConfigError
+from ..shared.structure.blocks import find_blocks
 from ..shared.structure.groups import REFUSAL, ChannelGroup, find_groups
+from ..shared.structure.separation import separate
 from ..shared.structure.surgery import works_without
-from .budget import CostTable
+from .config import UNITS, Budget
+from .costs import NetworkCost
+from .patterns import Patterns
+from .selection import least_left
 
 MIN_SHARE = 0.1  # of its first channels that every group keeps: a layer of one channel or two stops learning
 FEWEST = 2  # that every group keeps: with one place left in each of its groups, a convolution would be a depthwise one
-TRIES = 200  # of parts of the groups, each a forward pass or two: the groups of untried parts are left out
 NAMED = 3  # groups that a sentence names
 
 
@@ -27,17 +30,19 @@ class PruningPlan:
     """How much of a network is to go, and what has to stay.
 
     Attributes:
-        ratio: share of the cost to remove, above 0 and below 1.
-        to_remove: that share in units of the cost.
-        removable: the largest cost that could be removed.
+        budget: what may be left.
+        total, target, least: the cost of the whole network, what may be left of it, and the least that can be.
         floors: name of each group that can be narrowed -> the channels that it keeps at least.
+        blocks: names of the residual blocks that can go, in the order of execution.
         left_out: names of the groups that the network does not work without.
     """
 
-    ratio: float
-    to_remove: int
-    removable: int
+    budget: Budget
+    total: float
+    target: float
+    least: float
     floors: Mapping[str, int]
+    blocks: tuple[str, ...]
     left_out: tuple[str, ...]
 
     def groups(self, network: nn.Module, example_NCHW: Tensor) -> list[ChannelGroup]:
@@ -56,77 +61,82 @@ class PruningPlan:
 
 
 def plan_pruning(
-    network: nn.Module, ratio: float, *, make_costs: Callable[[nn.Module], CostTable], example_NCHW: Tensor
+    network: nn.Module, budget: Budget, *, example_NCHW: Tensor, patterns: Patterns | None = None
 ) -> PruningPlan:
     """Find out what can be removed. The network is left as it is.
 
-    A stream, which several layers share, keeps half of the share that the ratio leaves to it: else the stages of a
-    network of which little else can go would pay for all of it. Other groups keep :data:`MIN_SHARE`.
+    A stream, which several layers share, keeps half of the share that the budget leaves: else the stages of a network
+    of which little else can go would pay for all of it. Other groups keep :data:`MIN_SHARE`.
 
     Args:
-        ratio: share of the cost to remove, above 0 and below 1.
-        make_costs: the cost table of a network (:mod:`.budget`).
         example_NCHW: one image; only its shape matters.
+        patterns: the layers that may be narrowed, or go; all without them.
 
     Raises:
-        ConfigError: the architecture cannot be pruned, or not by this ratio; the largest one is named.
+        ConfigError: the architecture cannot be pruned, or not to this budget; the least that works is named.
     """
-    groups, left_out = _separate(network, find_groups(network, example_NCHW), example_NCHW)
-    if not groups:
-        raise ConfigError(REFUSAL.format(reason="its layers exchange channels in a way that cannot be traced"))
-    table = make_costs(network)
-    costs = {group.name: table(group).sort().values for group in groups}
+    patterns = patterns or Patterns()
+    patterns.check(network)
+    blocks = [each.name for each in find_blocks(network, example_NCHW) if patterns.allow_block(each.name, network)]
+    groups, left_out = _groups(network, example_NCHW, needed=not blocks)
+    groups = [group for group in groups if patterns.allow_group(group)]
+    if not groups and not blocks:
+        raise ConfigError(REFUSAL.format(reason="nothing is left that may go"))
+    cost = NetworkCost.of(budget.option, network, example_NCHW)
 
-    def removable(share: float) -> int:
-        return sum(int(costs[g.name][: g.num_channels - floor(g, share)].sum()) for g in groups)
+    def least(left: float) -> float:
+        return least_left(groups, blocks, cost, {group.name: floor(group, left) for group in groups})
 
-    tolerance = max(int(each.max()) for each in costs.values()) / 2
-    if removable(ratio) < ratio * table.total - tolerance:
-        percent = range(math.floor(100 * ratio), 0, -1)
-        largest = next((n for n in percent if removable(n / 100) >= n / 100 * table.total), 0)
-        if not largest:
-            raise ConfigError(REFUSAL.format(reason="less than 1 % of its filters can be removed"))
+    if least(budget.left) > budget.left * cost.total:
+        percent = range(math.ceil(100 * budget.left), 100)
+        enough = next((n / 100 for n in percent if least(n / 100) <= n / 100 * cost.total), None)
+        if enough is None:
+            raise ConfigError(REFUSAL.format(reason=f"less than 1 % of its {UNITS[budget.option]} can be removed"))
         raise ConfigError(
-            f"--ratio {ratio:g} is more than this architecture allows, since the others of its channels are tied to"
-            f" layers of a kind that cannot be narrowed: --ratio {largest / 100:g} is the most that works"
+            f"{budget} is more than this network allows, since other channels are tied to layers that cannot be"
+            f" narrowed{patterns.remark()}: {budget.with_left(enough)} is the most that works"
         )
     return PruningPlan(
-        ratio=ratio,
-        to_remove=round(ratio * table.total),
-        removable=removable(ratio),
-        floors={group.name: floor(group, ratio) for group in groups},
+        budget=budget,
+        total=cost.total,
+        target=budget.left * cost.total,
+        least=least(budget.left),
+        floors={group.name: floor(group, budget.left) for group in groups},
+        blocks=tuple(blocks),
         left_out=tuple(group.name for group in left_out),
     )
 
 
-def floor(group: ChannelGroup, ratio: float) -> int:
-    """The channels that a group of the whole network keeps at least."""
-    share = max(MIN_SHARE, (1 - ratio) / 2) if group.is_stream else MIN_SHARE
+def floor(group: ChannelGroup, left: float) -> int:
+    """The channels that a group of the whole network keeps at least.
+
+    Args:
+        left: the share of the cost that is left.
+    """
+    share = max(MIN_SHARE, left / 2) if group.is_stream else MIN_SHARE
     return min(group.num_channels, max(FEWEST, math.ceil(share * group.num_channels)))
 
 
-def _separate(
-    network: nn.Module, groups: Sequence[ChannelGroup], example_NCHW: Tensor
-) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
-    """The groups of which a part can be removed, together, and those that break the network."""
+def _groups(network: nn.Module, example_NCHW: Tensor, *, needed: bool) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
+    """The groups of which a part can be removed, together, and those that break the network.
+
+    Args:
+        needed: whether a network without such groups is an error.
+    """
+    try:
+        groups = find_groups(network, example_NCHW)
+    except ConfigError:
+        if needed:
+            raise
+        return [], []
     awake = _awake(network)
-    tries = count(1)
 
     def works(tried: Sequence[ChannelGroup]) -> bool:
         part = {group.name: range(0, group.num_channels, 3) for group in tried}
         return works_without(awake, tried, part, example_NCHW)
 
-    def search(tried: Sequence[ChannelGroup]) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
-        if not tried or works(tried):
-            return list(tried), []
-        if len(tried) == 1 or next(tries) > TRIES:
-            return [], list(tried)
-        middle = len(tried) // 2
-        first, second = search(tried[:middle]), search(tried[middle:])
-        return first[0] + second[0], first[1] + second[1]
-
-    good, bad = search(groups)
-    if bad and not works(good):
+    good, bad = separate(groups, works)
+    if needed and not good:
         raise ConfigError(REFUSAL.format(reason="its layers exchange channels in a way that cannot be traced"))
     return good, bad
 

@@ -8,9 +8,14 @@ from torch import nn
 from ..distill.criterion import Distillation
 from ..distill.effects import without_effect
 from ..distill.progress import Measure
+from ..distill.recipe import Training
+from ..distill.step import choose_compiler
 from ..distill.trainer import train
+from ..distill.views import Views
 from ..shared.cli.effects import warn_of_no_effect
+from ..shared.core.config import settings_of
 from ..shared.models.classifier import Classifier
+from ..shared.models.compiling import Compiler
 from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Loader
 from ..shared.shards.folder import ShardFolder
@@ -20,11 +25,12 @@ from .config import PruneConfig
 
 def warn_of_repair(config: PruneConfig, teacher: Classifier) -> None:
     """Warn of settings of the training that have no effect."""
-    training, network = config.training, teacher.network
-    example_NCHW = teacher.preprocessing.blank(1, next(network.parameters()).device)
-    criterion = Distillation.of(training, student=network, teacher=network, example_NCHW=example_NCHW)
-    views = criterion.views(training, teacher.preprocessing)
-    warn_of_no_effect(config, without_effect(training, criterion, views))
+    if config.repair == "ls":  # batches are what channels are scored on
+        trained = settings_of(Training).keys() - {"batch_size", "loader"}
+        warn_of_no_effect(config, dict.fromkeys(sorted(trained), "--repair is ls"))
+        return
+    criterion, views = _criterion(config, teacher, teacher.network)
+    warn_of_no_effect(config, without_effect(config.training, criterion, views))
 
 
 def repair(
@@ -35,7 +41,7 @@ def repair(
     folder: ResultFolder,
     measure: Measure,
 ) -> None:
-    """Train the narrower network, in place, to compute what its teacher computes.
+    """Train the smaller network, in place, to compute what its teacher computes.
 
     Args:
         folder: gets the checkpoints, from which an interrupted training goes on.
@@ -45,20 +51,37 @@ def repair(
         DreamError: the loss became NaN or infinite.
     """
     device = next(network.parameters()).device
-    training, example_NCHW = config.training, teacher.preprocessing.blank(1, device)
-    criterion = Distillation.of(training, student=network, teacher=teacher.network, example_NCHW=example_NCHW)
+    example_NCHW = teacher.preprocessing.blank(1, device)
+    training = config.training
+    images = training.passes(shards.num_batches(training.batch_size)) * shards.num_samples
+    compiler = choose_compiler(
+        training, student=network, teacher=teacher.network, images=images, example_NCHW=example_NCHW, title="repair"
+    )
+    criterion, views = _criterion(config, teacher, network, compiler)
     train(
         network,
         make_training_loader(config, shards, device),
         criterion,
-        views=criterion.views(training, teacher.preprocessing),
+        views=views,
         training=training,
         example_NCHW=example_NCHW,
         folder=folder,
         seed=config.seed,
         title="repair",
         measure=measure,
+        compiler=compiler,
     )
+
+
+def _criterion(
+    config: PruneConfig, teacher: Classifier, network: nn.Module, compiler: Compiler | None = None
+) -> tuple[Distillation, Views]:
+    """The loss of a network that is to compute what the teacher computes, and the views that it is taken on."""
+    example_NCHW = teacher.preprocessing.blank(1, next(network.parameters()).device)
+    criterion = Distillation.of(
+        config.training, student=network, teacher=teacher.network, example_NCHW=example_NCHW, compiler=compiler
+    )
+    return criterion, criterion.views(config.training, teacher.preprocessing)
 
 
 def make_training_loader(config: PruneConfig, shards: ShardFolder, device: torch.device) -> Loader:

@@ -11,7 +11,23 @@ from ..shared.data.accuracy import top1
 from ..shared.data.labelled import LabelledSet
 from ..shared.models.classifier import Classifier
 from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
+from ..shared.models.dropped import dropped_blocks
 from .config import PruneConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """A network that was pruned and not trained yet.
+
+    Attributes:
+        top1_raw: as it was cut, before the last repair by least squares; None without images to measure on.
+        top1_ls: after it.
+        seconds: of both, without the measurement.
+    """
+
+    top1_raw: float | None = None
+    top1_ls: float | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +36,8 @@ class PruneReport:
 
     Attributes:
         top1_before, top1_after: on the images of ``eval``, 0 to 1; None without any.
+        top1_raw, top1_ls: before and after the last repair by least squares; None where an earlier call made it.
+        blocks_removed: names of the residual blocks that are gone.
         filters_before, filters_after: see :func:`~dreamdistill.shared.models.cost.num_filters`.
         macs_before, macs_after: multiply-adds of one image.
         latency_before_ms, latency_after_ms: of one forward of ``latency_batch`` images, medians, measured in turn.
@@ -27,7 +45,10 @@ class PruneReport:
     """
 
     top1_before: float | None
+    top1_raw: float | None
+    top1_ls: float | None
     top1_after: float | None
+    blocks_removed: tuple[str, ...]
     filters_before: int
     filters_after: int
     parameters_before: int
@@ -42,11 +63,12 @@ class PruneReport:
 
 def compare(
     teacher: Classifier,
-    pruned: nn.Module,
+    network: nn.Module,
     *,
     images: LabelledSet | None,
     eval: str | None,
     top1_before: float | None,
+    pruned: Pruned,
     example_NCHW: Tensor,
     latency_batch: int,
     seconds: float,
@@ -55,21 +77,26 @@ def compare(
 
     Args:
         images: what ``eval`` names; None without any.
+        network: the pruned one.
         top1_before: the teacher's, which was measured before the work.
+        pruned: what was measured of the network before it was trained.
         example_NCHW: one image, on the device of both networks.
         seconds: of scoring, surgery and training.
     """
     batch_NCHW = example_NCHW.expand(latency_batch, -1, -1, -1).contiguous()
-    latency = paired_latency_ms([teacher.network, pruned], batch_NCHW)
+    latency = paired_latency_ms([teacher.network, network], batch_NCHW)
     return PruneReport(
         top1_before=top1_before,
-        top1_after=top1(pruned, images, teacher.preprocessing) if images else None,
+        top1_raw=pruned.top1_raw,
+        top1_ls=pruned.top1_ls,
+        blocks_removed=dropped_blocks(network),
+        top1_after=top1(network, images, teacher.preprocessing) if images else None,
         filters_before=num_filters(teacher.network),
-        filters_after=num_filters(pruned),
+        filters_after=num_filters(network),
         parameters_before=num_parameters(teacher.network),
-        parameters_after=num_parameters(pruned),
+        parameters_after=num_parameters(network),
         macs_before=count_macs(teacher.network, example_NCHW),
-        macs_after=count_macs(pruned, example_NCHW),
+        macs_after=count_macs(network, example_NCHW),
         latency_before_ms=round(latency[0], 4),
         latency_after_ms=round(latency[1], 4),
         seconds=seconds,
@@ -83,8 +110,11 @@ def outcome(config: PruneConfig, report: PruneReport) -> Outcome:
         rows={
             "result": out,
             "teacher top-1": report.top1_before,
+            "as it was cut": report.top1_raw,
+            "repaired by least squares": report.top1_ls,
             "pruned network's top-1": report.top1_after,
-            "convolution filters": share_of(report.filters_after, report.filters_before),
+            "blocks removed": ", ".join(report.blocks_removed) or None,
+            "filters": share_of(report.filters_after, report.filters_before),
             "parameters": share_of(report.parameters_after, report.parameters_before),
             "multiply-adds an image": share_of(report.macs_after, report.macs_before),
             "milliseconds a batch": f"{report.latency_after_ms:.4g} (the teacher's {report.latency_before_ms:.4g})",

@@ -1,4 +1,4 @@
-"""The prune stage: from a teacher and its shards to a narrower network, repaired by distillation, and saved."""
+"""The prune stage: from a teacher and its shards to a smaller network, repaired by distillation, and saved."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic, pick_device
 from ..shared.core.errors import DreamError
 from ..shared.core.launch import Place, require_alone
-from ..shared.data.accuracy import check_first
-from ..shared.data.labelled import open_labelled
+from ..shared.data.accuracy import check_first, top1
+from ..shared.data.labelled import LabelledSet, open_labelled
 from ..shared.models.checkpoints import MODEL_JSON, save_model
 from ..shared.models.classifier import Classifier, load_model, reload_model
-from ..shared.models.cost import num_filters
 from ..shared.models.named_files import name_files
 from ..shared.models.results import ResultFolder
 from ..shared.models.students import check_trainable
 from ..shared.shards.folder import ShardFolder
 from ..shared.shards.loaders import resolve_loader
-from .budget import FilterCosts
-from .config import PruneConfig
+from .config import UNITS, PruneConfig
+from .patterns import Patterns
 from .planning import PruningPlan, plan_pruning
 from .repair import make_training_loader, repair, warn_of_repair
-from .report import PruneReport, compare
-from .schedule import prune_network
+from .report import Pruned, PruneReport, compare
+from .schedule import Bite, prune_network
+
+# Tensor cores take channels in eights; processors take them as they come, but for a few per cent.
+ROUND_TO = {"cuda": 8, "cpu": 1}
 
 
 def run(config: PruneConfig, *, teacher: Classifier | None = None) -> PruneReport:
@@ -72,26 +74,27 @@ def _run(config: PruneConfig, given: Classifier | None, device: torch.device) ->
         return finished
     plan = None if folder.has_model() else _plan(config, teacher, device)
     top1_before, measure = measure_first(teacher, images, shards)
-    pruning_seconds = 0.0
+    pruned = Pruned()
     if plan is not None:
-        pruning_seconds = _prune_and_repair(config, shards, teacher, folder, device, plan, measure)
-    pruned = _load_saved(config, teacher, device)
+        pruned = _prune_and_repair(config, shards, teacher, folder, device, plan, measure, images)
+    network = _load_saved(config, teacher, device)
     report = compare(
         teacher,
-        pruned,
+        network,
         images=images,
         eval=config.eval,
         top1_before=top1_before,
+        pruned=pruned,
         example_NCHW=_example(teacher, device),
         latency_batch=config.latency_batch,
-        seconds=round(pruning_seconds + folder.training_seconds(), 3),
+        seconds=round(pruned.seconds + folder.training_seconds(), 3),
     )
     folder.finish(report)
     return report
 
 
 def dry_run(config: PruneConfig) -> dict[str, Any]:
-    """What :func:`run` would do: filters to remove, images to score and to train on.
+    """What :func:`run` would do: what may go and what of the budget's unit is left, images to score and to train on.
 
     It looks at the first images of ``eval``, and writes nothing.
     """
@@ -104,10 +107,13 @@ def dry_run(config: PruneConfig) -> dict[str, Any]:
     steps = shards.num_batches(config.training.batch_size)
     epochs = config.training.passes(steps)
     return {
-        "filters": num_filters(teacher.network),
-        "filters_to_remove": plan.to_remove,
-        "filters_removable": plan.removable,
+        "budget": UNITS[plan.budget.option],
+        "before": round(plan.total),
+        "left": round(plan.target),
+        "least_that_can_be_left": round(plan.least),
+        "groups": len(plan.floors),
         "groups_left_out": list(plan.left_out),
+        "blocks": list(plan.blocks),
         "iterations": config.iterations,
         "images_per_iteration": min(config.score_images, shards.num_samples),
         "epochs": epochs,
@@ -127,8 +133,12 @@ def _open(config: PruneConfig, given: Classifier | None, device: torch.device) -
 def _plan(config: PruneConfig, teacher: Classifier, device: torch.device) -> PruningPlan:
     """What is to go. Refuses what cannot be pruned, trained or saved, before any work."""
     check_trainable(teacher.network, teacher.preprocessing, title=teacher.title)
-    example_NCHW = _example(teacher, device)
-    plan = plan_pruning(teacher.network, config.ratio, make_costs=FilterCosts, example_NCHW=example_NCHW)
+    plan = plan_pruning(
+        teacher.network,
+        config.budget,
+        example_NCHW=_example(teacher, device),
+        patterns=Patterns(keep=config.keep, only=config.only),
+    )
     if remark := plan.remark():
         print(remark, file=sys.stderr)
     return plan
@@ -142,17 +152,21 @@ def _prune_and_repair(
     device: torch.device,
     plan: PruningPlan,
     measure: Measure,
-) -> float:
-    """Prune, repair and save. Returns the seconds of scoring and surgery."""
+    images: LabelledSet | None,
+) -> Pruned:
+    """Prune, repair and save. Returns what was measured of the network before it was trained."""
     check_shards(shards, verify=config.verify)
     warn_of_repair(config, teacher)
     started = time.monotonic()
     # Pruning takes little time next to the repair, and gives the same result each time. A run that was killed prunes
     # again, and goes on from the checkpoint of the repair.
-    network = copy.deepcopy(teacher.network).requires_grad_(True)
-    _prune(config, shards, teacher, network, device, plan)
+    bite = _prune(config, shards, teacher, device, plan)
+    network = bite.fitted.network.requires_grad_(True)
     seconds = time.monotonic() - started
-    network.requires_grad_(True)
+    pruned = Pruned(seconds=seconds)
+    if images is not None:
+        raw, ls = (top1(each.network, images, teacher.preprocessing) for each in (bite.cut, bite.fitted))
+        pruned = Pruned(top1_raw=raw, top1_ls=ls, seconds=seconds)
     repair(config, shards, teacher, network, folder, measure)
     save_model(
         config.out,
@@ -163,36 +177,29 @@ def _prune_and_repair(
         preprocessing=teacher.preprocessing,
     )
     _check_saved(config, teacher, network, device)
-    return seconds
+    return pruned
 
 
 def _prune(
-    config: PruneConfig,
-    shards: ShardFolder,
-    teacher: Classifier,
-    network: nn.Module,
-    device: torch.device,
-    plan: PruningPlan,
-) -> None:
+    config: PruneConfig, shards: ShardFolder, teacher: Classifier, device: torch.device, plan: PruningPlan
+) -> Bite:
     batch_size = config.training.batch_size
     loader = make_training_loader(config, shards, device)
     scored = list(islice(loader, -(-config.score_images // batch_size)))  # bytes: small
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        started = bar.done
-        for number, batch in enumerate(scored):
-            bar.update(started + number / len(scored))
+        for batch in scored:
             yield teacher.preprocessing.normalize(batch.images), batch.targets
 
     with ProgressBar("prune", total=config.iterations, unit="iterations") as bar:
-        prune_network(
-            network,
+        return prune_network(
+            teacher.network,
             plan,
-            make_costs=FilterCosts,
             iterations=config.iterations,
             batches=batches,
             example_NCHW=_example(teacher, device),
-            report_progress=lambda done: bar.update(done, filters=num_filters(network)),
+            round_to=config.round_to or ROUND_TO[device.type],
+            report_progress=bar.update,
         )
 
 

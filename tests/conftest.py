@@ -118,6 +118,17 @@ def wait_for() -> Callable[[Callable[[], bool], subprocess.Popen[str]], None]:
     return wait
 
 
+@pytest.fixture(scope="session")
+def run_undisturbed() -> Callable[..., None]:
+    """``run_undisturbed("di-invert", ...)`` runs a command in this process, which must work; for what is made once."""
+
+    def run(name: str, *arguments: object) -> None:
+        with process_put_back():
+            assert call(name, *arguments) == 0
+
+    return run
+
+
 @pytest.fixture
 def di(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """``di("di-invert", "--steps", 2)`` runs a command in this process: (code, stdout, stderr), workers' included."""
@@ -165,11 +176,12 @@ def as_made() -> list[object]:
 
 
 @pytest.fixture(scope="session")
-def made_shards(tmp_path_factory: pytest.TempPathFactory, as_made: list[object]) -> Path:
+def made_shards(
+    run_undisturbed: Callable[..., None], tmp_path_factory: pytest.TempPathFactory, as_made: list[object]
+) -> Path:
     """Two shards of 20 images of the shipped digits teacher, made once. Not to be changed: see ``shards``."""
     folder = tmp_path_factory.mktemp("made") / "shards"
-    with process_put_back():
-        assert call("di-invert", *as_made, "--out", folder) == 0
+    run_undisturbed("di-invert", *as_made, "--out", folder)
     return folder
 
 

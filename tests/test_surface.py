@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 ALL = "--out --seed --device --code --batch-size --json --config --dry-run --overwrite --debug --version --help-all"
 TRAINING = (
     "--epochs --lr --warmup-epochs --momentum --temperature --feature-weight --labels --crop --min-area --flip --mixup"
-    " --shape-cutmix --dead-leaves --loader --tensorboard"
+    " --shape-cutmix --dead-leaves --loader --compile --tensorboard"
 )
 OPTIONS = {
     "invert.cli": f"{ALL} --check --eval --teacher --weights --num-classes --mean --std --image-size --recipe"
@@ -30,8 +30,8 @@ OPTIONS = {
     " --class-names --format --compete-with --append --compile --precision --workers --threads"
     " --engine --address --rank --world --grace",
     "distill.cli": f"{ALL} {TRAINING} --shards --rounds --student --init --teacher --weights --eval --verify",
-    "prune.cli": f"{ALL} {TRAINING} --shards --ratio --iterations --score-images --teacher --weights --latency-batch"
-    " --eval --verify",
+    "prune.cli": f"{ALL} {TRAINING} --shards --ratio --macs --params --keep --only --round-to --iterations"
+    " --score-images --repair --teacher --weights --latency-batch --eval --verify",
     "pipelines.run": "--out --seed --device --overwrite --dry-run --json --debug --version",
 }
 # What --help shows, beside the general options: what most people need.
@@ -39,7 +39,7 @@ SHOWN = {
     "invert.cli": "--teacher --weights --num-classes --mean --std --image-size --out --images --recipe --workers"
     " --check",
     "distill.cli": "--out --shards --student --eval --teacher --weights --epochs --batch-size --lr --flip",
-    "prune.cli": "--out --shards --ratio --eval --latency-batch --teacher --weights --epochs --batch-size --lr --flip",
+    "prune.cli": "--out --shards --ratio --macs --eval --latency-batch --repair --epochs --batch-size --lr --flip",
 }
 GENERAL = "--config --dry-run --json --help-all"
 
@@ -83,8 +83,8 @@ def test_di_shards_has_its_commands() -> None:
         ),
         (
             PruneReport,
-            "top1_before top1_after filters_before filters_after parameters_before parameters_after macs_before"
-            " macs_after latency_before_ms latency_after_ms seconds eval",
+            "top1_before top1_raw top1_ls top1_after blocks_removed filters_before filters_after parameters_before"
+            " parameters_after macs_before macs_after latency_before_ms latency_after_ms seconds eval",
         ),
     ],
 )

@@ -52,9 +52,11 @@ def random_resized_crop(x_NCHW: Tensor, rows: Rows, min_area: float, *, generato
     aspect = (LOG_ASPECT * (2 * draw[1] - 1)).exp()
     width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
     left, top = (1 - width) * (2 * draw[2] - 1), (1 - height) * (2 * draw[3] - 1)  # centres, in [-1, 1]
-    zero = torch.zeros_like(width)
-    theta = torch.stack([torch.stack([width, zero, left], 1), torch.stack([zero, height, top], 1)], 1)
-    grid = F.affine_grid(theta.to(x_NCHW.dtype), list(x_NCHW.shape), align_corners=False)
+    down, right = ((2 * torch.arange(size, device=x_NCHW.device) + 1) / size - 1 for size in x_NCHW.shape[2:])
+    x_NHW, y_NHW = torch.broadcast_tensors(
+        (width[:, None] * right + left[:, None])[:, None], (height[:, None] * down + top[:, None])[:, :, None]
+    )
+    grid = torch.stack([x_NHW, y_NHW], 3).to(x_NCHW.dtype)
     return F.grid_sample(x_NCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 

@@ -24,7 +24,7 @@ class Architecture:
             holds its weights already. Raises ConfigError where there are none.
         image_size, mean, std: the usual input; mean and std are None where they are unknown.
         class_names: one for each class, or empty.
-        base: the name that builds it before a channel configuration is applied. A saved model's differs from its own
+        base: the name that builds it whole and in its first widths. A saved model's differs from its own
             name, and is None for a module that was given in memory.
         arrives_trained: whether ``build`` may return trained weights (a user's factory).
         saved: the record of a saved model, which its weights must agree with; None for another name.

@@ -19,6 +19,7 @@ from ..core.errors import ConfigError
 from .architecture import Architecture, State
 from .channels import apply_channel_config
 from .checkpoints import MODEL_JSON, MODEL_WEIGHTS, ModelRecord, check_weights_file, read_model_record
+from .dropped import drop_blocks
 from .libraries import own_architecture, timm_architecture, torchvision_architecture
 from .named_files import read_source, source_from_data, split_name, split_users_name
 from .networks import NETWORKS
@@ -82,6 +83,7 @@ def _saved_model(folder: Path, network: nn.Module | None, code: Sequence[Path]) 
         built = network if base is None else base.build(saved.num_classes, channels)
         assert built is not None
         try:
+            drop_blocks(built, saved.dropped)
             apply_channel_config(built, saved.channels, weight_shapes(folder / MODEL_WEIGHTS))
         except ValueError as error:
             raise ConfigError(f"{folder} was saved from another architecture: {error}") from error
@@ -107,7 +109,7 @@ def _saved_model(folder: Path, network: nn.Module | None, code: Sequence[Path]) 
 
 
 def _base(folder: Path, saved: ModelRecord, code: Sequence[Path]) -> Architecture:
-    """What builds a saved model, before its channel configuration is applied."""
+    """What builds a saved model, whole and in its first widths."""
     name, record = saved.architecture, folder / MODEL_JSON
     if name is None:
         raise ConfigError(

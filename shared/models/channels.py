@@ -1,7 +1,7 @@
 """The channel configuration of a pruned network: the width of each layer, and how to give a new network these widths.
 
-A pruned network is saved as the name of its architecture, its channel configuration and its weights. Nothing is
-pickled, and loading it needs nothing but torch.
+A pruned network is saved as the name of its architecture, its dropped blocks (:mod:`.dropped`), its channel
+configuration and its weights. Nothing is pickled, and loading it needs nothing but torch.
 """
 
 from __future__ import annotations

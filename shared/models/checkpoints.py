@@ -15,6 +15,7 @@ from ..core.errors import ConfigError, DreamError, one_line
 from ..core.files import sha256_of_file, write_bytes
 from ..core.records import OtherSchemaError, check_range, check_sha256, read_record_file, write_record_file
 from .channels import channel_config
+from .dropped import check_apart, dropped_blocks
 from .identity import Probes, check_description, check_probes, check_text
 from .preprocessing import Preprocessing
 from .probes import probe_logits
@@ -22,9 +23,10 @@ from .state_dicts import weights_sha256
 
 MODEL_JSON = "model.json"
 MODEL_WEIGHTS = "model.safetensors"
-MODEL_SCHEMA = 3
+MODEL_SCHEMA = 4
 _WIDEST = 2**20  # channels of a layer
 _LONGEST = 2**14  # numbers in the entry of a layer: those of an option A shortcut are its channels
+_MOST_DROPPED = 2**12  # blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +34,10 @@ class ModelRecord:
     """What ``model.json`` says of a saved model.
 
     Attributes:
-        architecture: the name that builds the network before its channel configuration is applied; None for a module
-            that was given in memory.
+        architecture: the name that builds the network, whole and in its first widths; None for a module that was given
+            in memory.
         mean, std, image_size: see :class:`~.preprocessing.Preprocessing`.
+        dropped: names of the blocks that the network has lost (:mod:`.dropped`).
         channels: see :func:`~.channels.channel_config`.
         sha256: of the weights.
         file_sha256: of the file ``model.safetensors``.
@@ -50,6 +53,7 @@ class ModelRecord:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     image_size: int
+    dropped: tuple[str, ...]
     channels: dict[str, list[int]]
     sha256: str
     file_sha256: str
@@ -59,6 +63,10 @@ class ModelRecord:
         if self.architecture is not None:
             check_text("architecture", self.architecture)
         check_description(self.mean, self.std, self.image_size, self.num_classes, self.class_names)
+        check_range("the number of dropped blocks", len(self.dropped), 0, _MOST_DROPPED)
+        for name in self.dropped:
+            check_text("dropped", name)
+        check_apart(self.dropped)
         for name, widths in self.channels.items():
             check_range(f"the length of channels[{name!r:.80}]", len(widths), 1, _LONGEST)
             for width in widths:
@@ -84,8 +92,8 @@ def save_model(
     """Write a network so that ``--teacher folder`` loads it; the JSON comes last and makes it valid.
 
     Args:
-        architecture: the name that builds the network before its channel configuration is applied; None for a module
-            in memory, which is loaded with such a module only.
+        architecture: the name that builds the network, whole and in its first widths; None for a module in memory,
+            which is loaded with such a module only.
 
     Raises:
         ConfigError: the network's logits are no finite numbers, or not the same each time, or its state cannot be kept.
@@ -99,6 +107,7 @@ def save_model(
             mean=preprocessing.mean,
             std=preprocessing.std,
             image_size=preprocessing.image_size,
+            dropped=dropped_blocks(network),
             channels=channel_config(network),
             sha256=weights_sha256(network),
             file_sha256=hashlib.sha256(weights).hexdigest(),

@@ -6,6 +6,7 @@ A teacher, a student and a verifier are all classifiers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import nn
 from ..core.errors import ConfigError
 from .architectures import find_architecture
 from .comparison import check_same, check_saved
+from .cost import count_macs
 from .identity import IN_MEMORY, MANIFEST_OF_SHARDS, ClassifierRecord, Probes
 from .loading import NO_WEIGHTS, load_weights, weights_file
 from .networks import IMAGENET_MEAN, IMAGENET_STD
@@ -32,7 +34,7 @@ class Classifier:
         image_size: side of the square input, in pixels.
         class_names: one for each class; None or empty where they are unknown.
         name, weights: what loads it again, as ``--teacher`` and ``--weights`` take them; None for a module in memory.
-        architecture: the name that builds such a network, before a channel configuration is applied.
+        architecture: the name that builds such a network, whole and in its first widths.
 
     Attributes:
         preprocessing: mean, std and image_size in one.
@@ -61,6 +63,7 @@ class Classifier:
         self.weights = weights
         self.architecture = architecture
         self.num_classes = count_outputs(network, self.preprocessing, self.title)
+        self._sizes = {image_size}  # of images, that the network takes
         self.class_names = tuple(class_names or ())
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ConfigError(f"{self.title} has {self.num_classes} classes, and {len(self.class_names)} class names")
@@ -70,6 +73,22 @@ class Classifier:
     def title(self) -> str:
         """The name for people."""
         return self.name or f"{IN_MEMORY} ({type(self.network).__name__})"
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-adds of a forward pass of one image (:func:`~.cost.count_macs`), counted when first asked for."""
+        device = next(self.network.parameters()).device
+        return count_macs(self.network, self.preprocessing.blank(1, device))
+
+    def check_size(self, image_size: int) -> None:
+        """Refuse images of a side that the network does not take. Each side that it takes is tried once.
+
+        Raises:
+            ConfigError: see :func:`~.probes.count_outputs`.
+        """
+        if image_size not in self._sizes:
+            count_outputs(self.network, replace(self.preprocessing, image_size=image_size), self.title)
+            self._sizes.add(image_size)
 
     @cached_property
     def probe_logits(self) -> Probes:
@@ -126,8 +145,8 @@ def load_model(
         num_classes: outputs of the network, where the name leaves it open.
         mean, std, image_size: normalisation; by default what the weights say, else ImageNet's mean and std.
         class_names: one for each class; by default what the weights say.
-        network: a module of the architecture, for a saved model whose architecture was a module in memory. It gets
-            the saved channels and weights, in place.
+        network: a module of the architecture, for a saved model whose architecture was a module in memory. It loses
+            the dropped blocks and gets the saved channels and weights, in place.
         named_by, code: see :func:`~.architectures.find_architecture`.
 
     Raises:

@@ -62,9 +62,14 @@ def examine(classifier: Classifier) -> Health:
 
 def _damaged_tensors(network: nn.Module) -> Iterator[str]:
     for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not _is_finite(tensor):
             yield f"{name} holds NaN or infinity; give weights that are whole, of a training that did not diverge"
             return
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Whether all values are. A finite sum tells it far sooner; a sum that is not may have overflowed."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def _impossible_statistics(network: nn.Module) -> Iterator[str]:

@@ -46,10 +46,10 @@ def load_weights(
         state = architecture.pretrained(weights)
     if state is not None:
         fit_weights(network, without_auxiliary(state, architecture.auxiliary), name=name)
-    elif (layers := batchnorm_layers(network)) and all(layers.values()) and _is_random(build):
+    elif why := _why_untrained(network, build):
         raise ConfigError(
-            f"{name} is not trained: its BatchNorm layers have seen no batch; give it weights by --weights FILE, or"
-            " --weights none if it is meant to be random"
+            f"{name} is not trained: {why}; give it weights by --weights FILE, or --weights none if it is meant to be"
+            " random"
         )
 
 
@@ -65,16 +65,23 @@ def batchnorm_layers(network: nn.Module) -> dict[str, bool]:
     return found
 
 
-def _is_random(build: Build) -> bool:
-    """Whether a network's weights follow from random numbers: of the caller's seed, or of one that it sets itself.
+def _why_untrained(network: nn.Module, build: Build) -> str | None:
+    """How a network that brings its own weights shows that they are random; None if it does not.
 
-    Weights that it sets or reads are the same for two seeds, and leave the caller's random numbers in two states.
+    Weights that it sets or reads are the same for two seeds, and leave the caller's random numbers in two states. Those
+    that follow from a seed of its own are the same too, but leave one state. So does a network that sets a seed and
+    then reads its weights: only new BatchNorm layers tell that it does not.
     """
+    layers = batchnorm_layers(network)
+    if not all(layers.values()):
+        return None
     built = []
     for seed in (1, 2):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             built.append((build().state_dict(), torch.get_rng_state()))
     (one, after_one), (other, after_other) = built
-    same = one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-    return not same or torch.equal(after_one, after_other)
+    drawn = one.keys() != other.keys() or not all(torch.equal(one[key], other[key]) for key in one)
+    if layers and (drawn or torch.equal(after_one, after_other)):
+        return "its BatchNorm layers have seen no batch"
+    return "its weights are other random numbers each time that it is built" if drawn else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import torch
@@ -60,22 +61,48 @@ def _narrow(
     """A copy without the channels, on the CPU; None if it does not compute what it should."""
     # On the CPU, where no TensorFloat-32 hides a difference.
     whole = copy.deepcopy(network).cpu() if any(p.device.type != "cpu" for p in network.parameters()) else network
-    narrow, masked = _sharing(whole), _sharing(whole)
-    # Outputs first: without some of its inputs, a grouped convolution may look like a depthwise one.
-    for (layer, side), indices in sorted(_cuts_of(groups, chosen).items(), key=lambda cut: cut[0][1] == "in"):
-        cut_layer(narrow.get_submodule(layer), side, sorted(indices))
+    narrow, masked = sharing_copy(whole), sharing_copy(whole)
+    cut_channels(narrow, groups, chosen)
+    for (layer, side), indices in cuts_of(groups, chosen).items():
         if side == "in":
             _mask(masked.get_submodule(layer), sorted(indices))
-    return narrow if _agree(narrow, masked, example_NCHW) else None
+    return narrow if agree(narrow, masked, example_NCHW) else None
 
 
-def _sharing(network: nn.Module) -> nn.Module:
+def cut_channels(
+    network: nn.Module, groups: Sequence[ChannelGroup], chosen: Mapping[str, Sequence[int]]
+) -> dict[str, list[int]]:
+    """Remove channels in place, as :func:`remove_channels` does, and check nothing.
+
+    Returns:
+        Convolution or linear layer that has lost outputs -> those that it kept, as they were numbered before.
+    """
+    kept: dict[str, list[int]] = {}
+    # Outputs first: without some of its inputs, a grouped convolution may look like a depthwise one.
+    for (layer, side), indices in sorted(cuts_of(groups, chosen).items(), key=lambda cut: cut[0][1] == "in"):
+        module = network.get_submodule(layer)
+        if side == "out" and isinstance(module, (nn.Conv2d, nn.Linear)):
+            kept[layer] = sorted(set(range(len(module.weight))) - indices)
+        cut_layer(module, side, sorted(indices))
+    return kept
+
+
+def sharing_copy(network: nn.Module) -> nn.Module:
     """A copy in eval mode that shares its tensors with the network. They are replaced in it, and not changed."""
     tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
     return copy.deepcopy(network, tensors).eval()
 
 
-def _cuts_of(groups: Sequence[ChannelGroup], chosen: Mapping[str, Sequence[int]]) -> dict[tuple[str, Side], set[int]]:
+def without_blocks(groups: Sequence[ChannelGroup], dropped: Sequence[str]) -> list[ChannelGroup]:
+    """The groups as they are in a network without some blocks: without these blocks' layers."""
+    prefixes = tuple(f"{block}." for block in dropped)
+    left = [
+        replace(group, members=tuple(m for m in group.members if not m.layer.startswith(prefixes))) for group in groups
+    ]
+    return [group for group in left if group.members]
+
+
+def cuts_of(groups: Sequence[ChannelGroup], chosen: Mapping[str, Sequence[int]]) -> dict[tuple[str, Side], set[int]]:
     """(layer, side) -> its channels to remove, numbered as before the removal."""
     cuts: dict[tuple[str, Side], set[int]] = {}
     for group in groups:
@@ -99,12 +126,12 @@ def _mask(module: nn.Module, indices: Sequence[int]) -> None:
 
 
 @torch.no_grad()
-def _agree(narrow: nn.Module, masked: nn.Module, example_NCHW: Tensor) -> bool:
-    """Whether two networks give the same logits for an image of noise."""
+def agree(smaller: nn.Module, masked: nn.Module, example_NCHW: Tensor) -> bool:
+    """Whether two networks give the same logits for an image of noise, and the first one works at all."""
     noise = torch.Generator().manual_seed(0)
     image_NCHW = torch.randn(example_NCHW.shape, generator=noise, dtype=example_NCHW.dtype)
     try:
-        found_NK = narrow(image_NCHW)
+        found_NK = smaller(image_NCHW)
     except Exception:  # shapes that do not fit each other, or the network's own checks
         return False
     expected_NK = masked(image_NCHW)

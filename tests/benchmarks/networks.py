@@ -6,14 +6,12 @@ are random, with BatchNorms that have seen noise. Each network runs in a process
 measured is kept in ``build/networks.json``, and not measured again.
 
 Inverting makes four images in one step for each resolution, and distilling takes one step, of a student of the same
-architecture. Pruning plans, scores, removes, saves and loads again, which is all of ``di-prune`` but its repair: that
-is distilling.
+architecture. X
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import subprocess
 import sys
@@ -30,7 +28,7 @@ from dreamdistill.distill import stage as distill_stage
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.invert import stage as invert_stage
 from dreamdistill.invert.config import InvertConfig
-from dreamdistill.prune.budget import FilterCosts
+from dreamdistill.prune.config import Budget
 from dreamdistill.prune.planning import plan_pruning
 from dreamdistill.prune.schedule import prune_network
 from dreamdistill.shared.models.checkpoints import save_model
@@ -198,18 +196,17 @@ def prune(name: str, weights: Path, folder: Path) -> dict[str, object]:
     options = {"num_classes": CLASSES, "image_size": side, "mean": MEAN, "std": STD}
     teacher = load_model(name, weights=str(weights), **options)  # type: ignore[arg-type]
     example_NCHW = torch.randn(1, 3, side, side)
-    network = copy.deepcopy(teacher.network)
-    check_trainable(network, teacher.preprocessing, title=name)
-    plan = plan_pruning(network, RATIO, make_costs=FilterCosts, example_NCHW=example_NCHW)
-    prune_network(
-        network,
+    check_trainable(teacher.network, teacher.preprocessing, title=name)
+    plan = plan_pruning(teacher.network, Budget(option="ratio", left=1 - RATIO), example_NCHW=example_NCHW)
+    network = prune_network(
+        teacher.network,
         plan,
-        make_costs=FilterCosts,
-        iterations=2,
+        iterations=1,
         batches=lambda: [(torch.randn(4, 3, side, side), torch.arange(4))],
         example_NCHW=example_NCHW,
+        round_to=1,
         report_progress=lambda done: None,
-    )
+    ).fitted.network
     save_model(
         folder / "pruned",
         network,
@@ -221,7 +218,7 @@ def prune(name: str, weights: Path, folder: Path) -> dict[str, object]:
     loaded = load_model(str(folder / "pruned")).network  # compares what it computes
     check_trainable(loaded, teacher.preprocessing, title=name)
     left = num_filters(loaded) / num_filters(teacher.network)
-    if abs(left - (1 - RATIO)) > 0.02:
+    if not left <= 1 - RATIO:
         return {"prune": f"{left:.3f} of the filters are left"}
     macs = count_macs(loaded, example_NCHW) / count_macs(teacher.network, example_NCHW)
     return {"prune": "ok", "macs": round(macs, 3)}

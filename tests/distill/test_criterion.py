@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dreamdistill.distill.criterion import Distillation, distillation_loss, feature_loss, soften
+from dreamdistill.distill.criterion import Distillation, distillation_loss, feature_loss
+from dreamdistill.distill.labeller import soften
 from dreamdistill.distill.recipe import Training
 from dreamdistill.distill.views import View
 from dreamdistill.shared.core.launch import Rows
@@ -71,7 +72,7 @@ def test_the_loss_is_the_sum_of_its_parts(labels: str, feature_weight: float) ->
     network = criterion.wrap(student).eval()
 
     outputs = network(x_NCHW)
-    found = criterion(View(x_NCHW=x_NCHW, rows=Rows(5), batch=batch), outputs)
+    found = criterion(outputs, criterion.targets(View(x_NCHW=x_NCHW, rows=Rows(5), batch=batch)))
 
     teacher_NK = stored_NK if labels == "stored" else teacher(x_NCHW)
     expected = distillation_loss(student(x_NCHW), soften(teacher_NK, 2.0), 2.0)

@@ -14,8 +14,8 @@ from dreamdistill.distill.features import (
     FeaturePair,
     Regressor,
     StudentWithRegressors,
+    Taps,
     find_feature_maps,
-    forward_with_features,
     match_feature_maps,
 )
 from dreamdistill.shared.models.networks import NETWORKS, BasicBlock, SmallResNet
@@ -46,9 +46,8 @@ def test_feature_maps_are_the_outputs_of_blocks() -> None:
     maps = find_feature_maps(resnet, x)
     assert sizes(maps) == 3 * [(32, 16)] + 3 * [(16, 32)] + 3 * [(8, 64)]
     ends.clear()
-    logits, found = forward_with_features(resnet, x, maps)
-    assert list(found) == maps
-    assert all(torch.equal(found[feature_map], end) for feature_map, end in zip(maps, ends, strict=True))
+    logits, found = Taps(resnet, maps).forward(resnet, x)
+    assert all(torch.equal(one, end) for one, end in zip(found, ends, strict=True))
     assert torch.equal(logits, resnet(x))
 
 
@@ -56,7 +55,7 @@ def test_a_chain_of_convolutions_has_its_activations_as_blocks() -> None:
     vgg, x = network("cifar_vgg11_bn"), torch.randn(2, 3, 32, 32)
     maps = find_feature_maps(vgg, x)
     assert sizes(maps) == [(32, 64), (16, 128), (8, 256), (8, 256), (4, 512), (4, 512), (2, 512), (2, 512)]
-    assert all(found.min() >= 0 for found in forward_with_features(vgg, x, maps)[1].values())
+    assert all(found.min() >= 0 for found in Taps(vgg, maps).forward(vgg, x)[1])
 
 
 def test_a_side_without_blocks_has_its_last_map() -> None:
@@ -73,9 +72,8 @@ def test_modules_that_act_in_training_alone_change_no_feature_map() -> None:
     block = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), nn.Dropout())
     net = nn.Sequential(nn.Sequential(block, copy.deepcopy(block)), nn.Flatten(), nn.Linear(192, 2))
     maps = find_feature_maps(net, torch.zeros(1, 3, 8, 8))
-    found = forward_with_features(net.train(), torch.randn(2, 3, 8, 8), maps)[1]
-    assert list(found) == maps
-    assert len({tensor.data_ptr() for tensor in found.values()}) == len(maps) > 1
+    found = Taps(net, maps).forward(net.train(), torch.randn(2, 3, 8, 8))[1]
+    assert len({tensor.data_ptr() for tensor in found}) == len(maps) > 1
 
 
 @pytest.mark.parametrize(
@@ -111,7 +109,9 @@ def test_an_output_that_is_changed_in_place_is_seen_as_it_ended() -> None:
     pairs = pairs_of(student, InPlace(), torch.zeros(1, 3, 8, 8))
     logits, prediction = StudentWithRegressors(student, pairs)(torch.randn(2, 3, 8, 8))
     (logits.sum() + prediction.sum()).backward()
-    (found,) = forward_with_features(student, torch.randn(2, 3, 8, 8))[1].values()
+    (found,) = Taps(student, find_feature_maps(student, torch.zeros(1, 3, 8, 8))).forward(
+        student, torch.randn(2, 3, 8, 8)
+    )[1]
     assert found.min() >= 0
 
 
@@ -139,7 +139,9 @@ def test_looking_for_feature_maps_leaves_a_student_as_it_was() -> None:
     pairs = pairs_of(student, network("digits_cnn", 1), torch.randn(1, 1, 8, 8))
     assert student.training
     assert all(torch.equal(value, before[key]) for key, value in student.state_dict().items())
-    StudentWithRegressors(student, pairs)(torch.randn(4, 1, 8, 8))
+    trained = StudentWithRegressors(student, pairs)
+    trained(torch.randn(4, 1, 8, 8))
+    trained.release()
     assert all(not module._forward_hooks for module in student.modules())
     assert student.state_dict().keys() == before.keys()
 

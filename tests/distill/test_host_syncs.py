@@ -15,10 +15,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dreamdistill.distill.criterion import Distillation
-from dreamdistill.distill.distributed import ALONE
 from dreamdistill.distill.muon import Muon
 from dreamdistill.distill.recipe import Training
-from dreamdistill.distill.trainer import Step, set_up
+from dreamdistill.distill.step import Step, set_up
 from dreamdistill.shared.core.launch import Rows
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.students import new_network
@@ -77,10 +76,11 @@ def test_a_training_step_reads_nothing_on_the_host(changes: dict[str, Any], host
     example_NCHW = teacher.preprocessing.blank(1)
     criterion = Distillation.of(training, student=student, teacher=teacher.network, example_NCHW=example_NCHW)
     network, optimizers = set_up(student, criterion, training, teacher.preprocessing.blank(1))
-    step = Step(
-        forward=ALONE.parallel(network.train(), example_NCHW),
+    step = Step.of(
+        network.train(),
+        criterion,
         views=criterion.views(training, teacher.preprocessing),
-        criterion=criterion,
+        example_NCHW=example_NCHW,
         # Adam counts its steps in tensors on the host, on any device.
         optimizers=[optimizer for optimizer in optimizers if isinstance(optimizer, Muon)],
     )

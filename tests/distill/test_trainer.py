@@ -20,6 +20,7 @@ from dreamdistill.distill.trainer import train
 from dreamdistill.distill.views import View, Views
 from dreamdistill.shared.core.config import to_mapping
 from dreamdistill.shared.core.errors import StoppedError
+from dreamdistill.shared.models.compiling import Compiler
 from dreamdistill.shared.models.preprocessing import Preprocessing
 from dreamdistill.shared.models.results import ResultFolder
 from dreamdistill.shared.models.students import new_network
@@ -33,10 +34,11 @@ DIGITS = Preprocessing(mean=(0.305,), std=(0.376,), image_size=8)
 class CrossEntropy(Criterion):
     """The shards' targets as hard labels, mixed as the images are."""
 
-    def __call__(self, view: View, outputs: tuple[Tensor, ...]) -> Tensor:
-        (logits_NK,) = outputs
-        targets_NK = F.one_hot(view.batch.targets, logits_NK.shape[1]).float()
-        return F.cross_entropy(logits_NK, view.labels(targets_NK))
+    def targets(self, view: View) -> tuple[Tensor, ...]:
+        return (view.labels(F.one_hot(view.batch.targets, 10).float()),)
+
+    def __call__(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        return F.cross_entropy(outputs[0], targets[0])
 
 
 class WithBrightness(nn.Module):
@@ -58,10 +60,11 @@ class Brightness(CrossEntropy):
     def wrap(self, student: nn.Module) -> nn.Module:
         return WithBrightness(student)
 
-    def __call__(self, view: View, outputs: tuple[Tensor, ...]) -> Tensor:
-        logits_NK, brightness_N1 = outputs
-        error = F.mse_loss(brightness_N1[:, 0], view.x_NCHW.mean((1, 2, 3)))
-        return super().__call__(view, (logits_NK,)) + error
+    def targets(self, view: View) -> tuple[Tensor, ...]:
+        return *super().targets(view), view.x_NCHW.mean((1, 2, 3))
+
+    def __call__(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        return super().__call__(outputs, targets) + F.mse_loss(outputs[1][:, 0], targets[1])
 
 
 class StopsAfter:
@@ -88,7 +91,14 @@ class StopsAfter:
 
 
 def run(
-    shards: Path, out: Path, criterion: Criterion, *, epochs: int, mixup: float = 0.5, stop_after: int | None = None
+    shards: Path,
+    out: Path,
+    criterion: Criterion,
+    *,
+    epochs: int,
+    mixup: float = 0.5,
+    stop_after: int | None = None,
+    compiler: Compiler | None = None,
 ) -> nn.Module:
     training = Training(epochs=epochs, batch_size=10, lr=0.05, warmup_epochs=1, flip=False, mixup=mixup)
     folder = ResultFolder.open(DistillConfig(out=out, shards=shards, changes=to_mapping(training)))
@@ -106,6 +116,7 @@ def run(
         folder=folder,
         seed=0,
         title="test",
+        compiler=compiler,
     )
     return student
 
@@ -122,18 +133,24 @@ def test_a_criterion_of_ones_own_is_trained(shards: Path, tmp_path: Path, criter
     assert not student.training
 
 
+@pytest.mark.parametrize("compiles", [False, True])
 def test_what_is_trained_beside_the_student_is_in_the_checkpoint_and_a_stopped_run_goes_on(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiles: bool
 ) -> None:
     monkeypatch.setattr(trainer, "SAVING", math.inf)  # a checkpoint each epoch, however slow the disk is
-    expected = run(shards, tmp_path / "whole", Brightness(), epochs=4)
+    lines: list[str] = []
+    compiler = Compiler(device=torch.device("cpu"), log=lines.append, shapes=1) if compiles else None
+    expected = run(shards, tmp_path / "whole", Brightness(), epochs=4, compiler=compiler)
+    assert [line.rpartition(" for ")[0] for line in lines] == ["compiled the student"] * compiles
+    torch.compiler.reset()
     with pytest.raises(StoppedError):
-        run(shards, tmp_path / "stopped", Brightness(), epochs=4, stop_after=10)  # in the third epoch
+        run(shards, tmp_path / "stopped", Brightness(), epochs=4, stop_after=10, compiler=compiler)  # the third epoch
     assert len(losses(tmp_path / "stopped")) == 2
     saved = torch.load(tmp_path / "stopped/checkpoint.pt", weights_only=True)
     assert "head.weight" in saved["network"]
 
-    resumed = run(shards, tmp_path / "stopped", Brightness(), epochs=4)
+    torch.compiler.reset()
+    resumed = run(shards, tmp_path / "stopped", Brightness(), epochs=4, compiler=compiler)
 
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
     for found, value in zip(resumed.state_dict().values(), expected.state_dict().values(), strict=True):

@@ -17,6 +17,7 @@ DIGITS = Preprocessing(mean=(0.305,), std=(0.376,), image_size=8)
 TINY = ["--images", 4, "--shard-size", 4, "--steps", 2, "--workers", 1]
 QUICK = ["--epochs", 1, "--batch-size", 20]
 GREY_8PX = ["--mean", 0.5, "--std", 0.5, "--image-size", 8]
+UNTRAINED = ["--weights", "none", *GREY_8PX]
 USERS_FILE = """
 from torch import nn
 
@@ -110,7 +111,7 @@ def test_class_count_of_the_student(di: Di, fails: Fails, users_file: Path, made
 
 
 def test_teacher_without_batchnorm(di: Di, fails: Fails, users_file: Path, out: Path) -> None:
-    command = ["di-invert", "--teacher", f"{users_file}:no_batchnorm", *GREY_8PX, *TINY, "--out", out]
+    command = ["di-invert", "--teacher", f"{users_file}:no_batchnorm", *UNTRAINED, *TINY, "--out", out]
     says = ["no_batchnorm", "no BatchNorm", "--recipe cifar10-deepdream", "still work"]
     fails(*command, "--recipe", "cifar10-deepinversion", code=2, says=says)
     assert not out.exists()
@@ -126,7 +127,7 @@ def test_teacher_without_batchnorm(di: Di, fails: Fails, users_file: Path, out: 
 
 
 def test_image_size_that_the_teacher_does_not_take(fails: Fails, users_file: Path, out: Path) -> None:
-    command = ["di-invert", "--teacher", f"{users_file}:no_batchnorm", *GREY_8PX, "--image-size", 9, "--out", out]
+    command = ["di-invert", "--teacher", f"{users_file}:no_batchnorm", *UNTRAINED, "--image-size", 9, "--out", out]
     fails(*command, code=2, says=["does not take 9x9 images", "--image-size"])
     assert not out.exists()
 

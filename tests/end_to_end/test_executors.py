@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from helpers import Di, Start, finish, posix, tars
+from helpers import Di, posix, tars
 
 from dreamdistill.invert.engine import batch_seed
 from dreamdistill.shared.core.numerics import generator
@@ -32,8 +32,8 @@ def kills() -> ModuleType:
 def test_random_kills(kills: ModuleType, di: Di, tmp_path: Path) -> None:
     calm, wild = tmp_path / "calm", tmp_path / "wild"
     kills.undisturbed(calm, 12)
-    report = kills.disturb(wild, kills=6, shards=12, seed=1)
-    assert sum(report["kills"].values()) == 6
+    report = kills.disturb(wild, kills=3, shards=12, seed=1)
+    assert report["kills"] == {"command": 1, "worker": 2}
     assert kills.tars(wild) == kills.tars(calm)
     assert not kills.unexpected_files(wild, 12)
     assert di("di-shards", "verify", wild)[0] == 0
@@ -52,6 +52,8 @@ def teacher():
     network.register_forward_pre_hook(poisoned)
     return network
 """
+OPTIMISING = "inputs[0].requires_grad"
+WRITING = "len(inputs[0]) == 4 and not inputs[0].requires_grad"
 POISONED = [
     "--num-classes", 10, "--mean", 0.5, "--std", 0.5, "--image-size", 8, "--images", 32, "--shard-size", 4,
     "--recipe", "cifar10-deepinversion", "--steps", 3, "--jitter", 0,
@@ -75,16 +77,13 @@ def poison(path: Path, act: str) -> str:
     ("act", "workers", "says"),
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", 2, "killed by SIGKILL (out of memory?)"),
-        ("raise RuntimeError('CUDA error: out of memory')", 2, "RuntimeError: CUDA error: out of memory"),
         ("raise RuntimeError('CUDA error: out of memory')", 1, "RuntimeError: CUDA error: out of memory"),
     ],
 )
-def test_a_shard_that_kills_its_workers(
-    start: Start, di: Di, tmp_path: Path, act: str, workers: int, says: str
-) -> None:
+def test_a_shard_that_kills_its_workers(di: Di, tmp_path: Path, act: str, workers: int, says: str) -> None:
     out = tmp_path / "out"
     command = ["--teacher", poison(tmp_path / "network.py", act), *POISONED, "--out", out]
-    code, stdout, stderr = finish(start("di-invert", *command, "--workers", workers))
+    code, stdout, stderr = di("di-invert", *command, "--workers", workers)
     assert code == 3, stderr
     assert stdout == ""
     assert "Traceback" not in stderr
@@ -104,13 +103,12 @@ def test_a_shard_that_kills_its_workers(
 
 
 @posix
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("when", ["inputs[0].requires_grad", "len(inputs[0]) == 4 and not inputs[0].requires_grad"])
-def test_a_network_that_no_worker_survives(start: Start, tmp_path: Path, when: str, workers: int) -> None:
+@pytest.mark.parametrize(("when", "workers"), [(OPTIMISING, 1), (WRITING, 1), (WRITING, 2)])
+def test_a_network_that_no_worker_survives(di: Di, tmp_path: Path, when: str, workers: int) -> None:
     """It fails in the optimisation, or in the thread that labels and writes."""
     name = network(tmp_path / "network.py", when, "raise RuntimeError('no kernel for this')")
     command = ["--teacher", name, *POISONED, "--out", tmp_path / "out"]
-    code, _, stderr = finish(start("di-invert", *command, "--workers", workers))
+    code, _, stderr = di("di-invert", *command, "--workers", workers)
     assert code == 1, stderr
     assert "no kernel for this" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr

@@ -38,7 +38,7 @@ def net():
 
 net.pretrained_cfg = {"mean": (0.5,), "std": (0.5,), "input_size": (1, 8, 8)}
 """
-MADE = ["--images", 8, "--shard-size", 4, "--steps", 1, "--recipe", "cifar10-deepinversion", "--workers", 2]
+MADE = ["--images", 8, "--shard-size", 4, "--steps", 1, "--recipe", "cifar10-deepinversion", "--workers", 1]
 NEVER = "has not run for you before"
 
 
@@ -97,7 +97,7 @@ def mine(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def my_shards(di: Di, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Shards of the user's own network, made by two worker processes; what comes then is another command."""
+    """Shards of the user's own network; what comes then is another command."""
     result = di("di-invert", "--teacher", f"{mine}:net", *MADE, "--out", tmp_path / "mine")
     assert result[0] == 0, result[2]
     forget(monkeypatch)
@@ -191,7 +191,7 @@ def test_my_own_network_needs_no_option(di: Di, my_shards: Path, mine: Path, tmp
     assert code == 2
     assert "--code" in stderr
     assert di("di-prune", "--shards", my_shards, "--dry-run", "--code", moved)[0] == 0
-    again = ["di-invert", "--teacher", out, "--code", moved, *MADE, "--out", tmp_path / "again"]
+    again = ["di-invert", "--teacher", out, "--code", moved, *MADE, "--workers", 2, "--out", tmp_path / "again"]
     result = di(*again)  # two workers are told where the file is
     assert result[0] == 0, result[2]
 
@@ -201,7 +201,7 @@ def test_the_workers_know_what_the_user_has_named_without_the_state_folder(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")  # cannot be written, as the home on another machine may be
     out = tmp_path / "s"
-    result = di("di-invert", "--teacher", f"{mine}:net", *MADE, "--out", out)
+    result = di("di-invert", "--teacher", f"{mine}:net", *MADE, "--workers", 2, "--out", out)
     assert result[0] == 0, result[2]
     forget(monkeypatch)
     fails("di-prune", "--shards", out, "--dry-run", code=2, says=[NEVER])

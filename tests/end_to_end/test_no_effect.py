@@ -55,6 +55,12 @@ def test_of_a_training(
     assert warnings(di, command, "--shards", made_shards, "--out", tmp_path / "o", *options) == named
 
 
+def test_of_least_squares_alone(di: Di, made_shards: Path, tmp_path: Path) -> None:
+    options = ["--repair", "ls", "--epochs", 3, "--lr", 0.1, "--batch-size", 16]
+    found = warnings(di, "di-prune", "--shards", made_shards, "--out", tmp_path / "o", *options)
+    assert found == {"--epochs", "--lr"}
+
+
 def test_a_run_names_them_too(di: Di, made_shards: Path, tmp_path: Path) -> None:
     options = [*STORED, "--dead-leaves", 0.5, "--epochs", 1, "--batch-size", 20, "--out", tmp_path / "o"]
     for command in ("di-distill", "di-prune"):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import PATIENCE, Di, Fails, Start, WaitFor, finish, makers, posix, tars
+from helpers import Di, Fails, Start, WaitFor, finish, makers, posix, tars
 
 from dreamdistill.shared.shards.locks import ShardLocks
 
@@ -27,19 +26,14 @@ def at_work(out: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def eight_tars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The tars of an undisturbed run."""
+def eight_tars(run_undisturbed: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("undisturbed")
-    command = [str(Path(sys.executable).parent / "di-invert"), *map(str, EIGHT), "--workers", "1", "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    run_undisturbed("di-invert", *EIGHT, "--workers", 1, "--out", out)
     return tars(out)
 
 
 @posix
-@pytest.mark.parametrize("run", range(3))
-def test_two_runs_started_together_share_the_work(
-    start: Start, eight_tars: dict[str, bytes], tmp_path: Path, run: int
-) -> None:
+def test_two_runs_started_together_share_the_work(start: Start, eight_tars: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     processes = [start("di-invert", *EIGHT, "--workers", 1, "--out", out, "--json") for _ in range(2)]
     for code, stdout, stderr in map(finish, processes):
@@ -77,11 +71,11 @@ def test_a_run_takes_over_the_shard_of_a_killed_one(
 
 
 @posix
-@pytest.mark.parametrize("names", [("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"), ("DI_INVERT_RANK", "DI_INVERT_WORLD")])
-def test_shares(start: Start, eight_tars: dict[str, bytes], tmp_path: Path, names: tuple[str, str]) -> None:
+def test_shares(start: Start, eight_tars: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["di-invert", *EIGHT, "--workers", 1, "--out", out, "--json"]
-    processes = [start(*command, environ={names[0]: str(rank), names[1]: "3"}) for rank in range(3)]
+    tasks = [{"SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "3"} for rank in range(3)]
+    processes = [start(*command, environ=task) for task in tasks]
     shards = []
     for code, stdout, stderr in map(finish, processes):
         assert code == 0, stderr
@@ -123,10 +117,8 @@ def test_overwrite_is_refused_during_another_run(wait_for: WaitFor, start: Start
 
 
 @posix
-@pytest.mark.parametrize(("workers", "grace"), [(1, 60), (2, 60), (2, 0)])
-def test_grace(
-    wait_for: WaitFor, start: Start, eight_tars: dict[str, bytes], tmp_path: Path, workers: int, grace: int
-) -> None:
+@pytest.mark.parametrize(("workers", "grace"), [(1, 60), (2, 0)])
+def test_grace(wait_for: WaitFor, start: Start, tmp_path: Path, workers: int, grace: int) -> None:
     out = tmp_path / "out"
     command = [*EIGHT, "--steps", 400, "--workers", workers, "--out", out]
     process = start("di-invert", *command, "--grace", grace)

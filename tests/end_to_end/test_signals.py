@@ -7,28 +7,25 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import BIN, PATIENCE, Di, Start, WaitFor, complete_shards, contents, posix, temporaries
+from helpers import PATIENCE, Di, Start, WaitFor, complete_shards, contents, posix, temporaries
 
 TWELVE = ["--teacher", "digits_cnn", "--images", 48, "--shard-size", 4, "--steps", 60]
 
 
 @pytest.fixture(scope="module")
-def twelve_tars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The tars of an undisturbed run."""
+def twelve_tars(run_undisturbed: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("undisturbed")
-    command = [str(BIN / "di-invert"), *map(str, TWELVE), "--workers", "1", "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    run_undisturbed("di-invert", *TWELVE, "--workers", 1, "--out", out)
     return contents(out, "*.tar")
 
 
 @posix
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize(("number", "code", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 75, 1)])
 def test_signal(
     wait_for: WaitFor,
     di: Di,
@@ -72,10 +69,11 @@ def test_signal_while_a_worker_writes(wait_for: WaitFor, start: Start, tmp_path:
 
 
 @posix
-def test_kill_of_di_invert(wait_for: WaitFor, start: Start, twelve_tars: dict[str, bytes], tmp_path: Path) -> None:
+def test_kill_of_di_invert(
+    wait_for: WaitFor, di: Di, start: Start, twelve_tars: dict[str, bytes], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    command = ["di-invert", *TWELVE, "--workers", 2, "--out", out]
-    process = start(*command)
+    process = start("di-invert", *TWELVE, "--workers", 2, "--out", out)
     wait_for(lambda: complete_shards(out) > 0, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
@@ -84,9 +82,8 @@ def test_kill_of_di_invert(wait_for: WaitFor, start: Start, twelve_tars: dict[st
     (out / f".000011.tar.0123abcd.{os.uname().nodename}.{process.pid}.tmp").write_bytes(b"half a shard")
     (out / "000011.tar").write_bytes(twelve_tars["000011.tar"][:5000])
 
-    again = start(*command)
-    _, stderr = again.communicate(timeout=PATIENCE)
-    assert again.returncode == 0, stderr
+    code, _, stderr = di("di-invert", *TWELVE, "--workers", 1, "--out", out)
+    assert code == 0, stderr
     assert contents(out, "*.tar") == twelve_tars
     assert not temporaries(out)
 

@@ -216,6 +216,15 @@ def test_random_weights_are_not_taken_for_trained_ones(code: Path, seed: str) ->
     assert load_model(name, mean=(0.5,), std=(0.5,), image_size=8).num_classes == 3
 
 
+def test_random_weights_without_batchnorm(code: Path) -> None:
+    text = LAYERS.replace("    made[1].running_mean += 0.1\n", "").replace("nn.BatchNorm2d(4)", "nn.Identity()")
+    given = {"mean": (0.5,), "std": (0.5,), "image_size": 8}
+    load_model(write(code, text.replace("layers(", "make(")), **given)  # it sets a seed, and may read its weights then
+    name = write(code, text.replace("layers(", "make(").replace("torch.manual_seed(0)", "pass"))
+    with pytest.raises(ConfigError, match="make is not trained: its weights are other random numbers each time"):
+        load_model(name, **given)
+
+
 def test_a_network_that_was_not_trained(di: Di, fails: Fails, code: Path, out: Path, tmp_path: Path) -> None:
     teacher = write(code, LAYERS.replace("made[1].running_mean += 0.1", "").replace("layers(", "make("))
     command = ["di-invert", "--teacher", teacher, *MADE, "--workers", 1, "--out", out]

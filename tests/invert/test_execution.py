@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,26 +12,29 @@ from folded import folded_objective
 from published import published_loss, published_network
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from torchvision.models import DenseNet, EfficientNet, MobileNetV2
+from torchvision.models.efficientnet import MBConvConfig
 
 from dreamdistill.invert.engine import Engine
 from dreamdistill.invert.execution import choose_execution
 from dreamdistill.invert.objective import Objective
 from dreamdistill.invert.recipe import RECIPES, Recipe
-from dreamdistill.shared.models.classifier import load_model
+from dreamdistill.shared.models.classifier import Classifier, load_model
 from dreamdistill.shared.models.features import batchnorm_layers
 from dreamdistill.shared.shards.manifest import Execution
 
 CPU = torch.device("cpu")
 COMPILED = Execution(compile=True, precision="float32")
 ALL_TERMS = Recipe(steps=(3,), alpha_tv=0.02, alpha_l2=0.03, alpha_feature=0.5, first_bn=10.0, jitter=1)
-NETWORKS = [
-    "cifar_resnet20",
-    "cifar_vgg11_bn",
-    "mobilenet_v2",
-    "densenet121",
-    "efficientnet_b0",
-    "timm/efficientnet_lite0",
-]
+# Tracing takes seconds a block, and a family's second stage shows nothing that its first does not.
+SHORT: dict[str, Callable[[], nn.Module]] = {
+    "mobilenet_v2": lambda: MobileNetV2(10, inverted_residual_setting=[[1, 16, 1, 1], [6, 24, 2, 2]]),
+    "densenet": lambda: DenseNet(8, block_config=(2, 1, 1, 1), num_init_features=16, num_classes=10),
+    "efficientnet": lambda: EfficientNet(
+        [MBConvConfig(1, 3, 1, 16, 16, 1, 1, 1), MBConvConfig(6, 5, 2, 16, 24, 2, 1, 1)], 0.2, num_classes=10
+    ),
+}
+NETWORKS = ["cifar_resnet20", "cifar_vgg11_bn", "timm/test_efficientnet", *SHORT]
 
 Terms = tuple[dict[str, float], Tensor]
 
@@ -43,8 +47,10 @@ def no_compiled_code_left() -> None:
 def random_teacher(name: str) -> nn.Module:
     """Random weights, and BatchNorm statistics that differ between channels, as after training."""
     pytest.importorskip("timm")
-    size, classes = (None, None) if name.startswith("cifar") else (64, 10)
-    network = load_model(name, weights="none", image_size=size, num_classes=classes).network
+    if name in SHORT:
+        network = SHORT[name]().eval().requires_grad_(False)
+    else:
+        network = load_model(name, weights="none", num_classes=10).network
     network = network.to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(1)
     for layer in batchnorm_layers(network):
@@ -96,7 +102,9 @@ def test_every_form_computes_the_same(name: str, precision: str) -> None:
 
 
 def test_compiled_kernels_make_the_same_images_with_one_graph() -> None:
-    teacher = load_model("digits_cnn")
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)
+    teacher = Classifier(nn.Sequential(*layers), mean=(0.5,), std=(0.5,), image_size=8)  # each kernel takes seconds
     recipe = ALL_TERMS.changed({"lr": 0.1, "flip": True})
     targets = torch.arange(16) % 10
     lines: list[str] = []

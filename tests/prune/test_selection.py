@@ -1,118 +1,139 @@
-"""Which channels are chosen for a budget, in filters and in costs of one's own."""
+"""Which channels and blocks are chosen for a budget, in each unit."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dreamdistill.prune.budget import CostTable, FilterCosts
-from dreamdistill.prune.planning import MIN_SHARE, plan_pruning
-from dreamdistill.prune.schedule import prune_network
-from dreamdistill.prune.selection import choose_channels
+from dreamdistill.prune.config import Budget
+from dreamdistill.prune.costs import NetworkCost
+from dreamdistill.prune.cut import CutNetwork
+from dreamdistill.prune.patterns import Patterns
+from dreamdistill.prune.planning import MIN_SHARE, PruningPlan, plan_pruning
+from dreamdistill.prune.selection import Choice, select
+from dreamdistill.prune.values import Values
+from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.channels import channel_config
-from dreamdistill.shared.models.cost import num_filters, num_parameters
+from dreamdistill.shared.models.cost import count_macs, num_filters, num_parameters
 from dreamdistill.shared.models.networks import NETWORKS
-from dreamdistill.shared.structure.groups import ChannelGroup
-from dreamdistill.shared.structure.surgery import remove_channels
+from dreamdistill.shared.structure.groups import ChannelGroup, find_groups
+
+X_NCHW = torch.zeros(1, 3, 32, 32)
+SIZES = {"ratio": num_filters, "macs": lambda network: count_macs(network, X_NCHW), "params": num_parameters}
 
 
-def digits_cnn() -> nn.Module:
+@pytest.fixture(scope="module")
+def resnet20() -> nn.Module:
     torch.manual_seed(0)
-    return NETWORKS["digits_cnn"].build(num_classes=10, in_channels=1)
+    return NETWORKS["cifar_resnet20"].build(num_classes=10, in_channels=3).eval()
 
 
-@pytest.mark.parametrize(
-    ("budget", "expected"),
-    [
-        (0, {}),
-        (1, {"b": [1]}),
-        (2, {"b": [1]}),  # the next would make 5, farther off than 1
-        (3, {"b": [1], "a": [2]}),  # 5 is as near as 1
-        (5, {"b": [1], "a": [2]}),
-        (6, {"b": [1, 0], "a": [2]}),
-        (99, {"b": [1, 0], "a": [2, 0]}),  # one channel of a, and two of b, have to stay
-    ],
-)
-def test_the_least_important_channels_are_chosen_until_the_budget_is_met(
-    budget: int, expected: dict[str, list[int]]
-) -> None:
-    groups = [ChannelGroup(name=name, num_channels=count, members=()) for name, count in (("a", 3), ("b", 4))]
-    scores = [torch.tensor([0.5, 0.6, 0.2]), torch.tensor([0.3, 0.1, 0.7, 0.8])]
-    costs = [torch.full((3,), 4), torch.full((4,), 1)]
-
-    chosen = choose_channels(groups, scores, costs, budget, floors={"a": 1, "b": 2})
-
-    assert chosen == expected
-
-
-def test_of_channels_with_one_score_all_groups_lose_the_same_share() -> None:
-    groups = [ChannelGroup(name=name, num_channels=count, members=()) for name, count in (("a", 4), ("b", 8))]
-    scores, costs = [torch.zeros(4), torch.zeros(8)], [torch.ones(4).long(), torch.ones(8).long()]
-    assert choose_channels(groups, scores, costs, 6, floors={"a": 1, "b": 1}) == {"a": [0, 1], "b": [0, 1, 2, 3]}
-
-
-def test_every_layer_keeps_its_share_however_often_channels_are_removed() -> None:
-    network = digits_cnn()
-    original = channel_config(network)
-    example_NCHW = torch.zeros(1, 1, 8, 8)
-    plan = plan_pruning(network, 0.3, make_costs=FilterCosts, example_NCHW=example_NCHW)
-    for _ in range(3):
-        groups, table = plan.groups(network, example_NCHW), FilterCosts(network)
-        scores = [torch.rand(group.num_channels) for group in groups]
-        chosen = choose_channels(groups, scores, [table(group) for group in groups], 10**6, floors=plan.floors)
-        remove_channels(network, groups, chosen, example_NCHW)
-
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):  # those between two others, and those of residual streams
-            share = MIN_SHARE if name.endswith("0.conv1") else (1 - 0.3) / 2
-            assert module.out_channels == math.ceil(share * original[name][0])
-    assert num_filters(digits_cnn()) - num_filters(network) == plan.removable
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterCosts(CostTable):
-    """Costs in parameters: all elements of weights and biases that belong to a channel."""
-
-    network: nn.Module
-
-    @property
-    def total(self) -> int:
-        return num_parameters(self.network)
-
-    def __call__(self, group: ChannelGroup) -> Tensor:
-        total_C = torch.zeros(group.num_channels, dtype=torch.int64)
-        for member in group.members:
-            module = self.network.get_submodule(member.layer)
-            each = sum(parameter.numel() // len(parameter) for parameter in module.parameters())
-            if member.side == "in":
-                weight = module.get_parameter("weight")
-                each = weight.numel() // weight.shape[1]
-            total_C += each * torch.bincount(torch.tensor(member.channels), minlength=group.num_channels)
-        return total_C
-
-
-@pytest.mark.parametrize("make_costs", [FilterCosts, ParameterCosts])
-def test_the_cost_that_is_saved_is_an_argument(make_costs: type[FilterCosts] | type[ParameterCosts]) -> None:
-    network = digits_cnn()
-    before, filters = make_costs(network).total, num_filters(network)
-    iterations: list[int] = []
-    x_NCHW, targets_N = torch.randn(8, 1, 8, 8), torch.arange(8)
-
-    prune_network(
-        network,
-        plan_pruning(network, 0.4, make_costs=make_costs, example_NCHW=x_NCHW[:1]),
-        make_costs=make_costs,
-        iterations=3,
-        batches=lambda: [(x_NCHW, targets_N)],
-        example_NCHW=x_NCHW[:1],
-        report_progress=iterations.append,
+def random_values(groups: list[ChannelGroup], blocks: tuple[str, ...], seed: int) -> Values:
+    draw = np.random.default_rng(seed)
+    return Values(
+        order={group.name: draw.permutation(group.num_channels).tolist() for group in groups},
+        channels={g.name: np.concatenate([[0.0], draw.random(g.num_channels).cumsum()]) for g in groups},
+        blocks={block: 5 * draw.random() for block in blocks},
     )
 
-    assert make_costs(network).total == pytest.approx(0.6 * before, rel=0.02)
-    assert iterations == [1, 2, 3]
-    if make_costs is ParameterCosts:
-        assert num_filters(network) != round(0.6 * filters)
+
+def choice_of(network: nn.Module, plan: PruningPlan, values: Values, *, round_to: int = 1) -> Choice:
+    return select(
+        plan.groups(network, X_NCHW),
+        plan.blocks,
+        values,
+        NetworkCost.of(plan.budget.option, network, X_NCHW),
+        target=plan.target,
+        floors=plan.floors,
+        round_to=round_to,
+    )
+
+
+@pytest.mark.parametrize("option", SIZES)
+@pytest.mark.parametrize("left", [0.8, 0.5, 0.3])
+def test_what_is_left_is_what_may_be(resnet20: nn.Module, option: str, left: float) -> None:
+    plan = plan_pruning(resnet20, Budget(option=option, left=left), example_NCHW=X_NCHW)
+    groups = plan.groups(resnet20, X_NCHW)
+    choice = choice_of(resnet20, plan, random_values(groups, plan.blocks, 1))
+    cut = CutNetwork.of(resnet20).without(groups, choice.removed, choice.dropped, example_NCHW=X_NCHW)
+
+    size, before = SIZES[option](cut.network), SIZES[option](resnet20)
+    assert size == choice.left <= left * before
+    # Nothing goes in vain: without any one part of the choice, too much would be left.
+    cost = NetworkCost.of(option, resnet20, X_NCHW)
+    for name in choice.removed:
+        others = {other: channels for other, channels in choice.removed.items() if other != name}
+        assert cost.left(groups, others, choice.dropped) > plan.target
+    for block in choice.dropped:
+        others = [other for other in choice.dropped if other != block]
+        assert cost.left(groups, choice.removed, others) > plan.target
+
+
+def test_a_part_that_is_worth_nothing_goes_first(resnet20: nn.Module) -> None:
+    plan = plan_pruning(resnet20, Budget(option="macs", left=0.8), example_NCHW=X_NCHW)
+    values = random_values(plan.groups(resnet20, X_NCHW), plan.blocks, 2)
+    worthless = Values(order=values.order, channels=values.channels, blocks={**values.blocks, "layer2.1": 0.0})
+    assert "layer2.1" in choice_of(resnet20, plan, worthless).dropped
+
+    channels = {**values.channels, "layer3.1.conv1": np.zeros(65)}
+    worthless = Values(order=values.order, channels=channels, blocks=dict.fromkeys(plan.blocks, 1e6))
+    chosen = choice_of(resnet20, plan, worthless)
+    assert not chosen.dropped
+    assert chosen.removed["layer3.1.conv1"] == values.order["layer3.1.conv1"][: 64 - plan.floors["layer3.1.conv1"]]
+
+
+def test_narrowed_layers_have_multiples_of_the_asked_number(resnet20: nn.Module) -> None:
+    plan = plan_pruning(resnet20, Budget(option="macs", left=0.5), example_NCHW=X_NCHW)
+    groups = plan.groups(resnet20, X_NCHW)
+    choice = choice_of(resnet20, plan, random_values(groups, plan.blocks, 3), round_to=8)
+    cut = CutNetwork.of(resnet20).without(groups, choice.removed, choice.dropped)
+    widths = {name: channels[0] for name, channels in channel_config(cut.network).items() if "conv" in name}
+    assert all(width % 8 == 0 for width in widths.values())
+    assert choice.left <= plan.target
+
+
+def test_every_group_keeps_its_share(resnet20: nn.Module) -> None:
+    plan = plan_pruning(resnet20, Budget(option="macs", left=0.4), example_NCHW=X_NCHW)
+    for group in find_groups(resnet20, X_NCHW):
+        share = 0.4 / 2 if group.is_stream else MIN_SHARE
+        assert plan.floors[group.name] == max(2, math.ceil(share * group.num_channels))
+
+
+def test_a_budget_out_of_reach_is_refused_with_the_one_that_works(resnet20: nn.Module) -> None:
+    with pytest.raises(
+        ConfigError, match=r"--macs 0.001 is more than this network allows.*: --macs 0\.\d+ is the most"
+    ):
+        plan_pruning(resnet20, Budget(option="macs", left=0.001), example_NCHW=X_NCHW)
+    with pytest.raises(ConfigError, match=r"--ratio 0.99 is more than .*: --ratio 0\.\d+ is the most that works"):
+        plan_pruning(resnet20, Budget(option="ratio", left=0.01), example_NCHW=X_NCHW)
+
+
+def test_patterns_say_what_may_go(resnet20: nn.Module) -> None:
+    budget = Budget(option="macs", left=0.8)
+    keep = plan_pruning(resnet20, budget, example_NCHW=X_NCHW, patterns=Patterns(keep=["layer3", "layer1.0.*"]))
+    assert set(keep.blocks) == {"layer1.1", "layer1.2", "layer2.1", "layer2.2"}
+    assert "layer2.0.conv1" in keep.floors
+    assert not any(name.startswith(("layer3", "layer1.0")) for name in keep.floors)
+    assert "conv1" not in keep.floors  # the stream that layer1.0 writes to
+
+    only = plan_pruning(resnet20, budget, example_NCHW=X_NCHW, patterns=Patterns(only=["layer?.1"]))
+    assert set(only.blocks) == {"layer1.1", "layer2.1", "layer3.1"}
+    assert set(only.floors) == {"layer1.1.conv1", "layer2.1.conv1", "layer3.1.conv1"}
+
+    with pytest.raises(ConfigError, match=r"no layer 'layer4' \(--keep\); did you mean"):
+        plan_pruning(resnet20, budget, example_NCHW=X_NCHW, patterns=Patterns(keep=["layer4"]))
+    with pytest.raises(ConfigError, match="nothing is left that may go"):
+        plan_pruning(resnet20, budget, example_NCHW=X_NCHW, patterns=Patterns(keep=["*"]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_choice_takes_all_where_less_is_enough(resnet20: nn.Module, seed: int) -> None:
+    """What parts save together is less than the sum, so the first choices leave too much."""
+    plan = plan_pruning(resnet20, Budget(option="macs", left=0.7), example_NCHW=X_NCHW)
+    values = random_values(plan.groups(resnet20, X_NCHW), plan.blocks, seed)
+    values = Values(order=values.order, channels=values.channels, blocks=dict.fromkeys(plan.blocks, 1e6))
+    assert 0.69 * plan.total <= choice_of(resnet20, plan, values).left <= 0.7 * plan.total

@@ -53,10 +53,13 @@ def test_a_teacher_in_memory_must_be_the_one_that_made_the_shards(shards: Path, 
 def test_a_dry_run_says_what_each_iteration_takes(shards: Path, tmp_path: Path) -> None:
     plan = stage.dry_run(replace(config(shards, tmp_path / "p"), score_images=30))
     assert plan == {
-        "filters": 216,
-        "filters_to_remove": 65,
-        "filters_removable": 156,
+        "budget": "filters",
+        "before": 216,
+        "left": 151,
+        "least_that_can_be_left": 48,
+        "groups": 4,
         "groups_left_out": [],
+        "blocks": ["layer1.0"],
         "iterations": 2,
         "images_per_iteration": 30,
         "epochs": 1,

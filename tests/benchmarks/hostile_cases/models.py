@@ -25,7 +25,7 @@ def cases(base: Base) -> Iterator[Case]:
     turn = cycle(WAYS)
     for name, text in mutations(base.json("model/model.json"), deep=1):
         yield _model(base, name, "model.json", lambda path, text=text: b.put_text(path, text), next(turn), next(turn))
-    for name, text in _channels(base):
+    for name, text in (*_channels(base), *_dropped(base)):
         yield _model(base, name, "model.json", lambda path, text=text: b.put_text(path, text), *WAYS[:2])
     for name, put in b.strange_files():
         yield _model(base, f"model.json: {name}", "model.json", put, next(turn), next(turn))
@@ -67,6 +67,26 @@ def _channels(base: Base) -> Iterator[tuple[str, str]]:
     yield "channels: unknown layer", as_text({**record, "channels": {"__class__": [1]}})
     yield "channels: the network itself", as_text({**record, "channels": {"": [1]}})
     yield "channels: markup", as_text({**record, "channels": {"[/]\x1b[2J\n": [1]}})
+
+
+def _dropped(base: Base) -> Iterator[tuple[str, str]]:
+    record = base.json("model/model.json")
+    block = "layer1.0"
+    values: dict[str, Any] = {
+        "unknown": ["__class__"],
+        "the network itself": [""],
+        "a layer with weights": [block],
+        "a layer without weights": [f"{block}.shortcut"],
+        "the classifier": ["linear"],
+        "twice": [block, block],
+        "a part of another": [f"{block}.conv1", block],
+        "markup": ["[/]\x1b[2J\n"],
+        "empty parts": ["." * 4000],
+        "list of 100,000": [str(number) for number in range(100_000)],
+        "many parts": [".".join(["x"] * 2000) + str(number) for number in range(4000)],
+    }
+    for name, value in values.items():
+        yield f"dropped: {name}", as_text({**record, "dropped": value})
 
 
 def _architectures(base: Base) -> Iterator[Case]:

@@ -80,6 +80,9 @@ def test_another_version_is_refused(folder: Path) -> None:
         ("channels", {"conv1": [2**40, 1, 1]}),
         ("channels", {"conv1": []}),
         ("channels", {"conv1": [1] * 100_000}),
+        ("dropped", ("\x1b[2J",)),
+        ("dropped", ("x" * 5000,)),
+        ("dropped", tuple(map(str, range(5000)))),
         ("architecture", "\x1b[2J"),
         ("file_sha256", "no digest"),
         ("probe_logits", ((0.0,) * 9,) * 4),
@@ -108,6 +111,25 @@ def test_widths_that_the_weights_do_not_back_allocate_nothing(
     record: ModelRecord = read_model_record(folder)
     with pytest.raises(ConfigError, match=says):
         load_model(changed(folder, channels={**record.channels, layer: widths}))
+
+
+@pytest.mark.parametrize(
+    ("dropped", "says"),
+    [
+        (["nothing"], "no block 'nothing'"),
+        ([""], "no block ''"),
+        (["linear"], "layer 'linear' has another type"),  # which has widths, and weights
+    ],
+)
+def test_blocks_that_the_architecture_or_the_weights_know_better(folder: Path, dropped: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_model(changed(folder, dropped=tuple(dropped)))
+
+
+@pytest.mark.parametrize("dropped", [("layer1.0", "layer1.0"), ("layer1.0", "layer1"), ("a.b", "a-b", "a.b.c")])
+def test_blocks_of_which_one_is_a_part_of_another(folder: Path, dropped: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="has the part"):
+        replace(read_model_record(folder), dropped=dropped)
 
 
 def test_classes_that_the_weights_do_not_back_allocate_nothing(folder: Path) -> None:

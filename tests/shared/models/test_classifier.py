@@ -15,6 +15,7 @@ from dreamdistill.shared.models.architectures import find_architecture
 from dreamdistill.shared.models.channels import apply_channel_config, channel_config
 from dreamdistill.shared.models.checkpoints import save_model
 from dreamdistill.shared.models.classifier import Classifier, check_same, load_model, reload_model
+from dreamdistill.shared.models.cost import count_macs
 from dreamdistill.shared.models.networks import NETWORKS, PadShortcut
 from dreamdistill.shared.models.preprocessing import Preprocessing
 from dreamdistill.shared.models.state_dicts import weights_sha256
@@ -54,6 +55,15 @@ def test_our_own_networks_take_what_they_say(name: str) -> None:
     assert teacher.preprocessing.image_size == NETWORKS[name].image_size
 
 
+def test_a_size_is_tried_and_multiply_adds_are_counted_once() -> None:
+    teacher, seen = load_model("digits_cnn"), []
+    teacher.network.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape)))
+    for size in (8, 12, 12, 8):
+        teacher.check_size(size)
+    assert teacher.macs == teacher.macs == count_macs(load_model("digits_cnn").network, torch.zeros(1, 1, 8, 8))
+    assert seen == [(1, 1, 12, 12), (1, 1, 8, 8)]
+
+
 def test_random_weights_are_the_same_each_time() -> None:
     first, again = (load_model("cifar_resnet20", weights="none") for _ in range(2))
     assert first.sha256 == again.sha256
@@ -84,7 +94,7 @@ def test_a_users_own_file(user_file: Path) -> None:
     assert load_model(f"{user_file}:net", mean=(0.0,) * 3, std=(1.0,) * 3).preprocessing.std == (1.0,) * 3
     for factory, message in (("ned", "no function 'ned'; did you mean 'net'"), ("detector", "logits")):
         with pytest.raises(ConfigError, match=message):
-            load_model(f"{user_file}:{factory}")
+            load_model(f"{user_file}:{factory}", weights="none")
 
 
 def test_a_student_of_a_users_file_starts_anew(user_file: Path) -> None:

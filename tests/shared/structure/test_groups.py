@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from dreamdistill.prune.budget import FilterCosts
+from dreamdistill.prune.costs import NetworkCost
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.channels import channel_config
 from dreamdistill.shared.models.cost import num_filters
@@ -33,7 +33,8 @@ def test_a_residual_stream_is_one_group_that_ends_at_pad_shortcuts() -> None:
     torch.manual_seed(0)
     network = NETWORKS["cifar_resnet20"].build(num_classes=10, in_channels=3)
     groups = by_name(find_groups(network, torch.zeros(1, 3, 32, 32)))
-    gates, costs = random_gates(network), FilterCosts(network)
+    gates = random_gates(network)
+    cost = NetworkCost.of("ratio", network, torch.zeros(1, 3, 32, 32))
 
     stream = groups["layer2.0.conv2"]
 
@@ -43,8 +44,9 @@ def test_a_residual_stream_is_one_group_that_ends_at_pad_shortcuts() -> None:
     }
     assert layers(stream, "in") == {"layer2.1.conv1", "layer2.2.conv1", "layer3.0.conv1", "layer3.0.shortcut"}
     torch.testing.assert_close(stream.scores(gates), sum(gates[f"layer2.{block}.bn2"] for block in range(3)))
-    assert costs(stream).tolist() == [3] * 32
-    assert sum(int(costs(group).sum()) for group in groups.values()) == costs.total == num_filters(network)
+    assert cost.saved([stream], {"layer2.0.conv2": [0, 5]}) == 2 * 3
+    each = [cost.saved([group], {group.name: range(group.num_channels)}) for group in groups.values()]
+    assert sum(each) == cost.total == num_filters(network)
 
 
 def test_scores_and_indices_follow_concatenation_and_flattening(concatenated: nn.Module) -> None:

@@ -10,10 +10,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from dreamdistill.prune.budget import FilterCosts
+from dreamdistill.prune.config import Budget
+from dreamdistill.prune.costs import NetworkCost
 from dreamdistill.prune.importance import gate_scores
-from dreamdistill.prune.planning import plan_pruning
-from dreamdistill.prune.selection import choose_channels
+from dreamdistill.prune.planning import PruningPlan, plan_pruning
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.channels import apply_channel_config, channel_config
 from dreamdistill.shared.models.cost import num_filters
@@ -71,7 +71,7 @@ def check_removal_of_zeros(network: nn.Module, size: int) -> None:
     network = network.double().eval()
     randomize_batchnorms(network)
     x_NCHW = torch.randn(2, 3, size, size, dtype=torch.float64)
-    groups, costs = find_groups(network, x_NCHW[:1]), FilterCosts(network)
+    groups = find_groups(network, x_NCHW[:1])
     removed = {group.name: [0, group.num_channels // 2] for group in groups}
     for group in groups:  # gamma = beta = 0, or weights of 0 where there is no BatchNorm: the outputs are 0
         for member in group.members:
@@ -81,7 +81,7 @@ def check_removal_of_zeros(network: nn.Module, size: int) -> None:
                 with torch.no_grad():
                     for parameter in module.parameters():
                         parameter[zeros] = 0
-    expected_filters = num_filters(network) - sum(int(costs(g)[removed[g.name]].sum()) for g in groups)
+    expected_filters = NetworkCost.of("ratio", network, x_NCHW[:1]).left(groups, removed)
     before_NK = network(x_NCHW)
 
     remove_channels(network, groups, removed, x_NCHW[:1])
@@ -127,17 +127,13 @@ def test_pruned_twice_then_rebuilt_from_its_channel_configuration(name: str) -> 
     network = build().eval().requires_grad_(False)
     filters = num_filters(network)
     x_NCHW = torch.randn(2, channels, size, size)
-    largest = 0
     for _ in range(2):
-        groups, table = find_groups(network, x_NCHW[:1]), FilterCosts(network)
+        groups = find_groups(network, x_NCHW[:1])
         gates = gate_scores(network, [(x_NCHW, torch.tensor([0, 1]))])
-        scores, costs = [group.scores(gates) for group in groups], [table(group) for group in groups]
-        floors = {group.name: 1 for group in groups}
-        chosen = choose_channels(groups, scores, costs, filters // 10, floors=floors)
-        remove_channels(network, groups, chosen, x_NCHW[:1])
-        largest = max(int(each.max()) for each in costs)
+        lowest = {group.name: group.scores(gates).argsort()[: group.num_channels // 8].tolist() for group in groups}
+        remove_channels(network, groups, lowest, x_NCHW[:1])
 
-    assert abs(filters - 2 * (filters // 10) - num_filters(network)) <= largest
+    assert num_filters(network) < 0.9 * filters
     assert not any(parameter.requires_grad for parameter in network.parameters())
     rebuilt = build().eval()
     apply_channel_config(rebuilt, channel_config(network))
@@ -172,8 +168,12 @@ def test_a_misread_architecture_is_refused_before_it_is_changed() -> None:
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
+def plan_for(network: nn.Module, ratio: float) -> PruningPlan:
+    return plan_pruning(network, Budget(option="ratio", left=1 - ratio), example_NCHW=torch.zeros(1, 3, 8, 8))
+
+
 def test_one_bad_group_is_left_out_and_named() -> None:
-    plan = plan_pruning(HardCoded(), 0.2, make_costs=FilterCosts, example_NCHW=torch.zeros(1, 3, 8, 8))
+    plan = plan_for(HardCoded(), 0.2)
     assert plan.left_out == ("conv1",)
     assert "conv1" in str(plan.remark())
     assert set(plan.floors) == {"conv2"}
@@ -181,12 +181,12 @@ def test_one_bad_group_is_left_out_and_named() -> None:
 
 def test_a_ratio_that_cannot_be_reached_is_refused_with_the_one_that_can() -> None:
     with pytest.raises(ConfigError, match=r"--ratio 0\.5 is more .* --ratio 0\.37 is the most"):
-        plan_pruning(HardCoded(), 0.5, make_costs=FilterCosts, example_NCHW=torch.zeros(1, 3, 8, 8))
+        plan_for(HardCoded(), 0.5)
 
 
 def test_a_branch_that_starts_asleep_hides_no_mistake() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Asleep(), nn.Flatten(), nn.Linear(8 * 36, 5))
-    plan = plan_pruning(network, 0.2, make_costs=FilterCosts, example_NCHW=torch.zeros(1, 3, 8, 8))
+    plan = plan_for(network, 0.2)
     assert plan.left_out == ("2.conv1",)
 
 
