@@ -31,7 +31,7 @@ from .muon import multiply_adds
 from .networks import find_teacher, start_student
 from .progress import Measure
 from .report import DistillReport
-from .step import choose_compiler, seconds_per_step
+from .step import choose_compiler, images_seen, seconds_per_step
 from .trainer import train
 
 
@@ -190,7 +190,7 @@ def _train(
     training, preprocessing = config.training, Preprocessing.of(shards.manifest.teacher)
     example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
     networks = {"student": student, "teacher": teacher.network if teacher else None, "example_NCHW": example_NCHW}
-    images = training.passes(shards.num_batches(training.batch_size)) * shards.num_samples
+    images = images_seen(training, shards)
     compiler = choose_compiler(training, **networks, images=images, title="distill", group=group)
     criterion = Distillation.of(training, **networks, group=group, compiler=compiler)
     views = criterion.views(training, preprocessing)

@@ -16,6 +16,7 @@ from ..shared.models.compiling import REPAID_FROM_MACS, Compiler
 from ..shared.models.cost import count_macs
 from ..shared.models.layout import common_layout
 from ..shared.shards.batches import Batch
+from ..shared.shards.folder import ShardFolder
 from .criterion import Criterion, total
 from .distributed import ALONE, Group
 from .muon import Muon
@@ -103,6 +104,11 @@ def set_up(
     betas = training.momentum, ADAM_BETA2
     adam = [torch.optim.Adam(vectors, lr=training.lr * ADAM_LR, betas=betas, fused=True)] if vectors else []
     return network, [muon, *adam]
+
+
+def images_seen(training: Training, shards: ShardFolder) -> int:
+    """How many images a student sees in all passes together."""
+    return training.passes(shards.num_batches(training.batch_size)) * shards.num_samples
 
 
 def choose_compiler(

@@ -29,9 +29,6 @@ class Budget:
     option: str
     left: float
 
-    def with_left(self, left: float) -> Budget:
-        return Budget(option=self.option, left=left)
-
     def __str__(self) -> str:
         return f"--{self.option} {1 - self.left if self.option == 'ratio' else self.left:g}"
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from ..shared.models.cost import count_macs, num_filters, num_parameters
+from ..shared.models.dropped import is_part
 from ..shared.structure.groups import ChannelGroup
 from ..shared.structure.layers import LayerShape, layer_shapes, shapes_after
 from ..shared.structure.surgery import cuts_of
@@ -91,8 +92,7 @@ class NetworkCost:
     ) -> float:
         """The cost of some channels of these groups, and of some blocks."""
         cuts = cuts_of([group for group in groups if group.name in removed], removed)
-        prefixes = tuple(f"{block}." for block in dropped)
-        touched = {layer for layer, _ in cuts} | {name for name in self.shapes if name.startswith(prefixes)}
+        touched = {layer for layer, _ in cuts} | {name for name in self.shapes if is_part(name, dropped)}
         before = {name: self.shapes[name] for name in touched if name in self.shapes}
         after = shapes_after(before, cuts, dropped)
         return sum(map(self.layer, before.values())) - sum(map(self.layer, after.values()))

@@ -58,10 +58,10 @@ class CutNetwork:
         network = copy.deepcopy(self.network)
         drop_blocks(network, dropped)
         groups = without_blocks(groups, dropped)
-        if example_NCHW is not None:
-            checked = copy.deepcopy(network)
-            remove_channels(checked, groups, removed, example_NCHW)
-        kept = cut_channels(network, groups, removed)
+        if example_NCHW is None:
+            kept = cut_channels(network, groups, removed)
+        else:
+            kept = remove_channels(network, groups, removed, example_NCHW)
         before = self.kept
         return CutNetwork(
             network=network,

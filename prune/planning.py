@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +94,7 @@ def plan_pruning(
             raise ConfigError(REFUSAL.format(reason=f"less than 1 % of its {UNITS[budget.option]} can be removed"))
         raise ConfigError(
             f"{budget} is more than this network allows, since other channels are tied to layers that cannot be"
-            f" narrowed{patterns.remark()}: {budget.with_left(enough)} is the most that works"
+            f" narrowed{patterns.remark()}: {replace(budget, left=enough)} is the most that works"
         )
     return PruningPlan(
         budget=budget,

@@ -9,7 +9,7 @@ from ..distill.criterion import Distillation
 from ..distill.effects import without_effect
 from ..distill.progress import Measure
 from ..distill.recipe import Training
-from ..distill.step import choose_compiler
+from ..distill.step import choose_compiler, images_seen
 from ..distill.trainer import train
 from ..distill.views import Views
 from ..shared.cli.effects import warn_of_no_effect
@@ -53,7 +53,7 @@ def repair(
     device = next(network.parameters()).device
     example_NCHW = teacher.preprocessing.blank(1, device)
     training = config.training
-    images = training.passes(shards.num_batches(training.batch_size)) * shards.num_samples
+    images = images_seen(training, shards)
     compiler = choose_compiler(
         training, student=network, teacher=teacher.network, images=images, example_NCHW=example_NCHW, title="repair"
     )

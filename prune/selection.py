@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..shared.models.dropped import is_part
 from ..shared.structure.groups import ChannelGroup
 from .costs import NetworkCost
 from .knapsack import Option, Part, choose
@@ -157,7 +158,7 @@ def _everything(
 
 def _by_block(groups: Sequence[ChannelGroup], blocks: Sequence[str]) -> list[tuple[str | None, list[ChannelGroup]]]:
     """Each block with the groups that lie in it alone, then the others, each by itself."""
-    own = {block: [g for g in groups if all(m.layer.startswith(f"{block}.") for m in g.members)] for block in blocks}
+    own = {block: [g for g in groups if all(is_part(m.layer, [block]) for m in g.members)] for block in blocks}
     inner = {group.name for each in own.values() for group in each}
     return [*own.items(), *((None, [group]) for group in groups if group.name not in inner)]
 

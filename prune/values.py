@@ -8,9 +8,7 @@ widths (Molchanov et al. 2019). Of many groups and blocks, some are measured and
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..shared.structure.groups import ChannelGroup
+from ..shared.structure.hooked import Hooked
 from ..shared.structure.observation import Observation
 from .cut import CutNetwork
 
@@ -137,12 +136,12 @@ def _between(points: Mapping[int, float], place: int) -> float:
 def _influence(network: nn.Module, x_NCHW: Tensor, blocks: Iterable[str]) -> dict[str, float]:
     """Block -> the mean squared change that it makes to its input, as a share of its output's mean square."""
     found: dict[str, float] = {}
+    hooked = Hooked(network)
 
     def look(name: str, _module: nn.Module, inputs: Any, out: Tensor) -> None:
         found[name] = float((out - inputs[0]).square().mean() / out.square().mean().clamp_min(TINY))
 
-    with ExitStack() as hooks:
-        for name in blocks:
-            hooks.callback(network.get_submodule(name).register_forward_hook(partial(look, name)).remove)
-        network(x_NCHW)
+    for name in blocks:
+        hooked.after(name, look)
+    hooked.run(x_NCHW)
     return found

@@ -5,7 +5,7 @@ A saved model names them, so that its architecture, which has them, becomes the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -37,11 +37,20 @@ def drop_blocks(network: nn.Module, names: Sequence[str]) -> None:
         if not name or name not in modules:
             raise ValueError(f"the network has no block {name!r:.80}")
     blocks = [modules[name] for name in names if not isinstance(modules[name], Dropped)]
-    replaced = {block: Dropped().train(block.training) for block in blocks}
-    for parent in modules.values():
-        for key, child in parent._modules.items():  # all of them: a module may have several names
-            if child in replaced:
+    replace_modules(network, {block: Dropped().train(block.training) for block in blocks})
+
+
+def replace_modules(network: nn.Module, replaced: Mapping[nn.Module, nn.Module]) -> None:
+    """Put other modules in the place of some, in place, under all names that they have."""
+    for parent in list(network.modules()):
+        for key, child in list(parent._modules.items()):  # each name of it; named_children() gives one
+            if child is not None and child in replaced:
                 setattr(parent, key, replaced[child])
+
+
+def is_part(name: str, blocks: Sequence[str]) -> bool:
+    """Whether this is the name of a part of one of these blocks."""
+    return name.startswith(tuple(f"{block}." for block in blocks))
 
 
 def check_apart(names: Sequence[str]) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Collection, Iterator
-from itertools import chain
 from typing import Any
 
 import torch
@@ -14,6 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from ..models.dropped import replace_modules
+from .surgery import sharing_copy
 
 
 @torch.no_grad()
@@ -28,8 +29,7 @@ def fold_batchnorms(network: nn.Module, example_NCHW: Tensor, *, seen: Collectio
         example_NCHW: any network input.
         seen: names of modules whose outputs others look at: those stay what they are.
     """
-    tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
-    found = copy.deepcopy(network, tensors).eval()
+    found = sharing_copy(network)
     with _Readers(found, seen) as readers:
         readers.note(found(example_NCHW), by=None)
     pairs = dict(readers.pairs())
@@ -39,10 +39,7 @@ def fold_batchnorms(network: nn.Module, example_NCHW: Tensor, *, seen: Collectio
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
-    for parent in list(found.modules()):
-        for name, child in list(parent._modules.items()):  # each name of it; named_children() gives one
-            if child in pairs:
-                setattr(parent, name, nn.Identity())
+    replace_modules(found, {norm: nn.Identity() for norm in pairs})
     return found
 
 

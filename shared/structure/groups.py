@@ -202,8 +202,8 @@ def _cut_shortcut(module: PadShortcut, side: Side, indices: Sequence[int]) -> No
         module.source = module.source[_kept(len(module.source), indices)]
         return
     kept = _kept(module.in_channels, indices)
-    renumbered = torch.full((module.in_channels + 1,), -1)  # index -1 finds the last entry
-    renumbered[kept] = torch.arange(len(kept))
+    renumbered = torch.full((module.in_channels + 1,), -1, device=module.source.device)  # index -1 finds the last entry
+    renumbered[kept] = torch.arange(len(kept), device=module.source.device)
     module.source = renumbered[module.source]
     module.in_channels = len(kept)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..models.dropped import is_part
 from ..models.features import last_linear
+from .hooked import Hooked
 from .tracing import Side
 
 
@@ -24,19 +24,16 @@ class LayerShape:
         inputs, outputs: channels; equal for a BatchNorm.
         groups: of the convolution; each input is a group of its own where there are as many as inputs.
         kernel: numbers that one output takes from one input.
-        size: of its input, without images and channels: (height, width) of a convolution.
         positions: of its output: pixels, or tokens of a linear layer.
         biased: whether it has a bias.
         is_head: whether its outputs are logits.
     """
 
-    name: str
     kind: Literal["conv", "linear", "norm"]
     inputs: int
     outputs: int
     groups: int = 1
     kernel: int = 1
-    size: tuple[int, ...] = ()
     positions: int = 1
     biased: bool = False
     is_head: bool = False
@@ -69,26 +66,21 @@ def layer_shapes(network: nn.Module, example_NCHW: Tensor) -> dict[str, LayerSha
     def look(name: str, module: nn.Module, inputs: Any, out: Tensor) -> None:
         if name in shapes:
             return
-        x: Tensor = inputs[0]
         if isinstance(module, nn.Conv2d):
             shapes[name] = LayerShape(
-                name=name,
                 kind="conv",
                 inputs=module.in_channels,
                 outputs=module.out_channels,
                 groups=module.groups,
                 kernel=module.kernel_size[0] * module.kernel_size[1],
-                size=tuple(x.shape[-2:]),
                 positions=out.shape[-1] * out.shape[-2],
                 biased=module.bias is not None,
             )
         elif isinstance(module, nn.Linear):
             shapes[name] = LayerShape(
-                name=name,
                 kind="linear",
                 inputs=module.in_features,
                 outputs=module.out_features,
-                size=tuple(x.shape[1:-1]),
                 positions=out[0].numel() // out.shape[-1],
                 biased=module.bias is not None,
                 is_head=module is head,
@@ -96,24 +88,22 @@ def layer_shapes(network: nn.Module, example_NCHW: Tensor) -> dict[str, LayerSha
         elif isinstance(module, _BatchNorm):
             count = module.num_features
             shapes[name] = LayerShape(
-                name=name,
                 kind="norm",
                 inputs=count,
                 outputs=count,
-                size=tuple(x.shape[2:]),
-                positions=x[0].numel() // count,
+                positions=out[0].numel() // count,
                 biased=module.affine,
             )
 
-    with ExitStack() as hooks:
-        for name, module in network.named_modules():
-            hooks.callback(module.register_forward_hook(partial(look, name)).remove)
-        network.eval()(example_NCHW)
+    hooked = Hooked(network.eval())
+    for name in hooked.modules:
+        hooked.after(name, look)
+    hooked.run(example_NCHW)
     return shapes
 
 
 def shapes_after(
-    shapes: Mapping[str, LayerShape], cuts: Mapping[tuple[str, Side], Iterable[int]], dropped: Iterable[str] = ()
+    shapes: Mapping[str, LayerShape], cuts: Mapping[tuple[str, Side], Collection[int]], dropped: Sequence[str] = ()
 ) -> dict[str, LayerShape]:
     """The shapes that are left without some channels and blocks.
 
@@ -121,9 +111,8 @@ def shapes_after(
         cuts: (layer, side) -> the channels that go (:func:`~.surgery.cuts_of`).
         dropped: names of blocks.
     """
-    prefixes = tuple(f"{block}." for block in dropped)
     return {
-        name: shape.without(len(list(cuts.get((name, "in"), ()))), len(list(cuts.get((name, "out"), ()))))
+        name: shape.without(len(cuts.get((name, "in"), ())), len(cuts.get((name, "out"), ())))
         for name, shape in shapes.items()
-        if not name.startswith(prefixes)
+        if not is_part(name, dropped)
     }

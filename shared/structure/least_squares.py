@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..models.dropped import is_part
+from .hooked import Hooked
 from .linear_fit import HEAD_RIDGE, RIDGE, fitted_tensors, slope, solve
-from .observation import Hooked, Observation, is_fitted
+from .observation import Observation, is_fitted
 from .samples import computed_of, patches
 
 
@@ -93,7 +95,7 @@ class _Fit(Hooked):
     def _correct(self, name: str, module: nn.Module, inputs: Any, out: Tensor) -> Tensor | None:
         """Fit the last layer of a block to what the sum of the block lacks. Returns the new sum, if it is closer."""
         layer_name, columns = self._fitted
-        if self._paused or columns is None or not layer_name.startswith(f"{name}."):
+        if self._paused or columns is None or not is_part(layer_name, [name]):
             return None
         samples = self.whole.samples
         layer, norm = self.modules[layer_name], self._norm(layer_name)

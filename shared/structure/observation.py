@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..models.channels import can_be_narrowed
+from .hooked import Hooked
 from .samples import ROWS, Samples
 
 
@@ -23,7 +22,6 @@ class Observation:
 
     Attributes:
         x_NCHW: network input.
-        logits_NK: for it.
         samples: the positions.
         outputs: of layers, of blocks and of what feeds a block: (images, positions, channels) each.
         norms: layer -> the BatchNorm that reads its output.
@@ -32,7 +30,6 @@ class Observation:
     """
 
     x_NCHW: Tensor
-    logits_NK: Tensor
     samples: Samples
     outputs: Mapping[str, Tensor]
     norms: Mapping[str, str]
@@ -54,12 +51,11 @@ def observe(
         seed: of the positions.
     """
     observer = _Observer(whole, blocks, Samples(len(x_NCHW), rows, seed))
-    logits_NK = observer.run(x_NCHW)
+    observer.run(x_NCHW)
     for name in observer.several():
         observer.outputs.pop(name, None)  # of a layer that runs more than once, each output has another target
     return Observation(
         x_NCHW=x_NCHW,
-        logits_NK=logits_NK,
         samples=observer.samples,
         outputs=observer.outputs,
         norms=observer.norms,
@@ -70,25 +66,6 @@ def observe(
 
 def is_fitted(module: nn.Module) -> bool:
     return isinstance(module, (nn.Conv2d, nn.Linear)) and can_be_narrowed(module)
-
-
-class Hooked:
-    """A network whose modules tell a subclass of their inputs and outputs, during one forward pass."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self.modules = dict(network.named_modules())
-        self._hooks = ExitStack()
-
-    def before(self, name: str, call: Any) -> None:
-        self._hooks.callback(self.modules[name].register_forward_pre_hook(partial(call, name)).remove)
-
-    def after(self, name: str, call: Any) -> None:
-        self._hooks.callback(self.modules[name].register_forward_hook(partial(call, name)).remove)
-
-    def run(self, x_NCHW: Tensor) -> Tensor:
-        with self._hooks:
-            return self.network(x_NCHW)
 
 
 class _Observer(Hooked):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import ConfigError
-from ..models.channels import apply_channel_config, channel_config
+from ..models.dropped import is_part
 from ..models.networks import PadShortcut
 from .groups import REFUSAL, ChannelGroup, cut_layer, weight_columns
 from .tracing import Side
@@ -27,7 +27,7 @@ TOLERANCE = 1e-3
 
 def remove_channels(
     network: nn.Module, groups: Sequence[ChannelGroup], chosen: Mapping[str, Sequence[int]], example_NCHW: Tensor
-) -> None:
+) -> dict[str, list[int]]:
     """Remove channels from all layers of their groups, in place.
 
     Parameters of the narrower layers are new objects: optimizers must be made again, and groups found again.
@@ -37,28 +37,22 @@ def remove_channels(
         chosen: name of each group -> its channels to remove, fewer than it has.
         example_NCHW: one image; its values do not matter.
 
+    Returns:
+        See :func:`cut_channels`.
+
     Raises:
         ConfigError: the narrower network does not compute what this one computes with zeros in place of the channels,
             so the tracer misread the architecture. The network is left as it was.
     """
-    narrow = _narrow(network, groups, chosen, example_NCHW)
-    if narrow is None:
+    if not works_without(network, groups, chosen, example_NCHW):
         raise ConfigError(REFUSAL.format(reason="its layers exchange channels in a way that cannot be traced"))
-    apply_channel_config(network, channel_config(narrow))
-    network.load_state_dict(narrow.state_dict())
+    return cut_channels(network, groups, chosen)
 
 
 def works_without(
     network: nn.Module, groups: Sequence[ChannelGroup], chosen: Mapping[str, Sequence[int]], example_NCHW: Tensor
 ) -> bool:
     """Whether :func:`remove_channels` would remove these channels. The network is left as it is."""
-    return _narrow(network, groups, chosen, example_NCHW) is not None
-
-
-def _narrow(
-    network: nn.Module, groups: Sequence[ChannelGroup], chosen: Mapping[str, Sequence[int]], example_NCHW: Tensor
-) -> nn.Module | None:
-    """A copy without the channels, on the CPU; None if it does not compute what it should."""
     # On the CPU, where no TensorFloat-32 hides a difference.
     whole = copy.deepcopy(network).cpu() if any(p.device.type != "cpu" for p in network.parameters()) else network
     narrow, masked = sharing_copy(whole), sharing_copy(whole)
@@ -66,7 +60,7 @@ def _narrow(
     for (layer, side), indices in cuts_of(groups, chosen).items():
         if side == "in":
             _mask(masked.get_submodule(layer), sorted(indices))
-    return narrow if agree(narrow, masked, example_NCHW) else None
+    return agree(narrow, masked, example_NCHW)
 
 
 def cut_channels(
@@ -95,9 +89,8 @@ def sharing_copy(network: nn.Module) -> nn.Module:
 
 def without_blocks(groups: Sequence[ChannelGroup], dropped: Sequence[str]) -> list[ChannelGroup]:
     """The groups as they are in a network without some blocks: without these blocks' layers."""
-    prefixes = tuple(f"{block}." for block in dropped)
     left = [
-        replace(group, members=tuple(m for m in group.members if not m.layer.startswith(prefixes))) for group in groups
+        replace(group, members=tuple(m for m in group.members if not is_part(m.layer, dropped))) for group in groups
     ]
     return [group for group in left if group.members]
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from folded import folded_objective
 from published import published_loss, published_network
+from random_networks import with_random_statistics
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torchvision.models import DenseNet, EfficientNet, MobileNetV2
@@ -20,7 +21,6 @@ from dreamdistill.invert.execution import choose_execution
 from dreamdistill.invert.objective import Objective
 from dreamdistill.invert.recipe import RECIPES, Recipe
 from dreamdistill.shared.models.classifier import Classifier, load_model
-from dreamdistill.shared.models.features import batchnorm_layers
 from dreamdistill.shared.shards.manifest import Execution
 
 CPU = torch.device("cpu")
@@ -51,16 +51,7 @@ def random_teacher(name: str) -> nn.Module:
         network = SHORT[name]().eval().requires_grad_(False)
     else:
         network = load_model(name, weights="none", num_classes=10).network
-    network = network.to(memory_format=torch.channels_last)
-    generator = torch.Generator().manual_seed(1)
-    for layer in batchnorm_layers(network):
-        assert layer.running_mean is not None
-        assert layer.running_var is not None
-        layer.running_mean.normal_(0, 0.3, generator=generator)
-        layer.running_var.uniform_(0.5, 2, generator=generator)
-        layer.weight.data.uniform_(0.5, 1.5, generator=generator)
-        layer.bias.data.normal_(0, 0.3, generator=generator)
-    return network
+    return with_random_statistics(network.to(memory_format=torch.channels_last), seed=1)
 
 
 def images(size: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from random_networks import resnet20_of
 from torch import nn
 
 from dreamdistill.prune.config import Budget
@@ -14,7 +15,6 @@ from dreamdistill.prune.schedule import prune_network
 from dreamdistill.prune.values import Answers, Values, measure_values
 from dreamdistill.shared.models.cost import count_macs
 from dreamdistill.shared.models.dropped import dropped_blocks
-from dreamdistill.shared.models.networks import NETWORKS
 from dreamdistill.shared.structure.observation import observe
 
 X_NCHW = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -24,19 +24,13 @@ TARGETS_N = torch.arange(96) % 10
 @pytest.fixture
 def network() -> nn.Module:
     """A ResNet-20 whose block layer2.1 adds almost nothing, and whose layer1.0.conv1 has four silent channels."""
-    torch.manual_seed(0)
-    network = NETWORKS["cifar_resnet20"].build(num_classes=10, in_channels=3)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-            nn.init.uniform_(module.weight, 0.5, 1.5)
+    network = resnet20_of(X_NCHW)
     with torch.no_grad():
-        network.train()(X_NCHW)
         network.get_submodule("layer2.1.bn2").weight.mul_(1e-3)  # type: ignore[union-attr]
         network.get_submodule("layer2.1.bn2").bias.zero_()  # type: ignore[union-attr]
         for vector in network.get_submodule("layer1.0.bn1").parameters():
             vector[:4] = 0
-    return network.eval().requires_grad_(False)
+    return network
 
 
 def values_of(network: nn.Module) -> Values:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from random_networks import with_random_statistics
 from torch import Tensor, nn
 
 from dreamdistill.shared.models.classifier import load_model
@@ -15,16 +16,7 @@ from dreamdistill.shared.structure.folding import fold_batchnorms
 
 
 def with_statistics(network: nn.Module) -> nn.Module:
-    """Statistics and affine parts that differ between channels, as after a training."""
-    generator = torch.Generator().manual_seed(0)
-    for layer in batchnorm_layers(network):
-        assert layer.running_mean is not None
-        assert layer.running_var is not None
-        layer.running_mean.normal_(0, 0.3, generator=generator)
-        layer.running_var.uniform_(0.5, 2, generator=generator)
-        layer.weight.data.uniform_(0.5, 1.5, generator=generator)
-        layer.bias.data.normal_(0, 0.3, generator=generator)
-    return network.eval().requires_grad_(False)
+    return with_random_statistics(network, seed=0)
 
 
 @pytest.mark.parametrize(

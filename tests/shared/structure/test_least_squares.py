@@ -6,11 +6,11 @@ import copy
 
 import pytest
 import torch
+from random_networks import resnet20_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dreamdistill.prune.cut import CutNetwork
-from dreamdistill.shared.models.networks import NETWORKS
 from dreamdistill.shared.structure.groups import find_groups
 from dreamdistill.shared.structure.least_squares import fit_layers
 from dreamdistill.shared.structure.linear_fit import RIDGE, solve
@@ -18,19 +18,6 @@ from dreamdistill.shared.structure.observation import observe
 from dreamdistill.shared.structure.samples import Samples, computed_of, patches
 
 X_NCHW = torch.randn(24, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-
-
-def resnet20() -> nn.Module:
-    """With random weights, and the statistics of noise in its BatchNorms."""
-    torch.manual_seed(0)
-    network = NETWORKS["cifar_resnet20"].build(num_classes=10, in_channels=3)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    with torch.no_grad():
-        network.train()(X_NCHW)
-    return network.eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +75,7 @@ def test_a_fit_is_ridge_regression_on_centred_data() -> None:
 
 @torch.no_grad()
 def test_a_network_that_lost_nothing_stays_as_it_is() -> None:
-    network = resnet20()
+    network = resnet20_of(X_NCHW)
     before = copy.deepcopy(network.state_dict())
     missed = fit_layers(network, observe(network, X_NCHW, blocks=["layer1.0", "layer1.1"]), {})
     assert missed == {}
@@ -102,7 +89,7 @@ def error(network: nn.Module, whole: nn.Module) -> float:
 
 @pytest.mark.parametrize("dropped", [(), ("layer1.1", "layer2.1", "layer2.2")])
 def test_what_was_cut_is_made_up_for(dropped: tuple[str, ...]) -> None:
-    whole = resnet20()
+    whole = resnet20_of(X_NCHW)
     groups = find_groups(whole, X_NCHW[:1])
     removed = {g.name: list(range(0, g.num_channels, 2)) for g in groups if not g.is_stream}
     cut = CutNetwork.of(whole).without(groups, removed, dropped)
