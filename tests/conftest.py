@@ -99,7 +99,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield run
     signal.signal(signal.SIGINT, before)
     for process in started:
-        if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):  # its workers may outlive it, and hold its pipes
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 

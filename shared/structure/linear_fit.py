@@ -34,7 +34,10 @@ def solve(module: nn.Module, columns: Tensor, target: Tensor, *, ridge: float, n
     gram_GDD = p_GSD.transpose(1, 2) @ p_GSD
     amount = ridge * gram_GDD.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)[:, None, None]
     eye = torch.eye(gram_GDD.shape[1], dtype=gram_GDD.dtype, device=gram_GDD.device)
-    new_GDO = torch.linalg.solve(gram_GDD + amount * eye, p_GSD.transpose(1, 2) @ y_GSO + amount * old_GDO)
+    # The matrix is positive definite. torch.linalg.solve of several matrices hangs in torch 2.14: it runs an LU
+    # decomposition of many threads in each of its own.
+    factor_GDD = torch.linalg.cholesky(gram_GDD + amount * eye)
+    new_GDO = torch.cholesky_solve(p_GSD.transpose(1, 2) @ y_GSO + amount * old_GDO, factor_GDD)
     left = y_GSO - p_GSD @ new_GDO
     weight.copy_(new_GDO.transpose(1, 2).reshape(weight.shape))
     if centred:

@@ -73,6 +73,18 @@ def test_a_fit_is_ridge_regression_on_centred_data() -> None:
     assert missed == pytest.approx(float(residual.square().sum() / centred_y.square().sum()), rel=1e-4)
 
 
+@pytest.mark.timeout(60)
+@torch.no_grad()
+def test_a_grouped_convolution_of_many_inputs_is_fitted_by_several_threads() -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    layer = nn.Conv2d(1200, 4, 1, groups=2)
+    p, wanted = torch.randn(1500, 2, 600), torch.randn(2, 600, 2)
+    y = torch.einsum("sgd,gdo->sgo", p, wanted).flatten(1)
+    assert solve(layer, p, y, ridge=1e-6) < 1e-9
+    torch.testing.assert_close(layer.weight, wanted.transpose(1, 2).reshape(4, 600, 1, 1), atol=1e-3, rtol=1e-3)
+
+
 @torch.no_grad()
 def test_a_network_that_lost_nothing_stays_as_it_is() -> None:
     network = resnet20_of(X_NCHW)
