@@ -20,7 +20,7 @@ command = stage_command(
         ),
         ("whether your network is fit for it", "di-invert --teacher net.py:make --weights net.pth --check"),
     ),
-    check="examine the teacher, measure it on --eval, and stop",
+    other=("check", "examine the teacher, measure it on --eval, and stop"),
 )
 
 

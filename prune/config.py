@@ -12,7 +12,8 @@ from ..shared.core.config import StageConfig, changes_to, setting
 from ..shared.core.errors import ConfigError
 
 RATIO = 0.3  # of the filters, where no budget is given
-UNITS = {"ratio": "filters", "macs": "multiply-adds", "params": "parameters"}  # of the budgets
+# What the budgets count, by the option that gives them.
+UNITS = {"ratio": "filters", "macs": "multiply-adds", "latency": "milliseconds", "params": "parameters"}
 
 _BUDGET, _SELECTION = "Budget (one of them)", "Selection"
 
@@ -53,11 +54,12 @@ class PruneConfig(StageConfig):
         group=_BUDGET,
     )
     macs: float | None = _left("multiply-adds")
+    latency: float | None = _left("time of a forward pass, measured on this device")
     params: float | None = _left("parameters", advanced=True)
     eval: str | None = setting(
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
     )
-    latency_batch: int = setting(1, help="images in a forward pass when latency is measured", min=1)
+    latency_batch: int = setting(1, help="images in a forward pass when latency is measured, also for --latency", min=1)
     verify: bool = setting(
         True, help="check every byte of the shards first, those that were checked before excepted", advanced=True
     )
@@ -74,7 +76,7 @@ class PruneConfig(StageConfig):
     )
     round_to: int | None = setting(
         None,
-        help="narrowed layers have a multiple of this many channels; auto: 8 on a GPU, else 1",
+        help="narrowed layers have a multiple of this many channels; auto: 8 on a GPU or for --latency, else 1",
         unset="auto",
         min=1,
         max=128,

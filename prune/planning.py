@@ -18,10 +18,12 @@ from ..shared.structure.surgery import works_without
 from .config import UNITS, Budget
 from .costs import NetworkCost
 from .patterns import Patterns
-from .selection import least_left
+from .selection import least_left, narrowings
+from .units import COUNTED, Unit
 
 MIN_SHARE = 0.1  # of its first channels that every group keeps: a layer of one channel or two stops learning
 FEWEST = 2  # that every group keeps: with one place left in each of its groups, a convolution would be a depthwise one
+FAR = 0.1  # difference of the layers' times from the network's of which the user is told
 NAMED = 3  # groups that a sentence names
 
 
@@ -31,37 +33,59 @@ class PruningPlan:
 
     Attributes:
         budget: what may be left.
+        unit: that it counts.
+        scale: of the network's cost (:class:`~.costs.NetworkCost`).
         total, target, least: the cost of the whole network, what may be left of it, and the least that can be.
         floors: name of each group that can be narrowed -> the channels that it keeps at least.
+        round_to: narrowed layers have a multiple of this many channels.
         blocks: names of the residual blocks that can go, in the order of execution.
         left_out: names of the groups that the network does not work without.
+        found: all groups of the whole network, also those that stay.
     """
 
     budget: Budget
+    unit: Unit
+    scale: float
     total: float
     target: float
     least: float
     floors: Mapping[str, int]
+    round_to: int
     blocks: tuple[str, ...]
     left_out: tuple[str, ...]
+    found: tuple[ChannelGroup, ...]
 
     def groups(self, network: nn.Module, example_NCHW: Tensor) -> list[ChannelGroup]:
         """The groups of the plan, in the network as it is now."""
+        if not self.floors:
+            return []
         return [group for group in find_groups(network, example_NCHW) if group.name in self.floors]
 
-    def remark(self) -> str | None:
-        """A line for the user on what is left out; None if nothing is."""
-        if not self.left_out:
-            return None
-        named = ", ".join(self.left_out[:NAMED]) + (", ..." if len(self.left_out) > NAMED else "")
-        return (
-            f"{len(self.left_out)} groups of channels stay whole, since the network does not work without a part of"
-            f" them: {named}"
-        )
+    def remarks(self) -> list[str]:
+        """Lines for the user: what is left out, and how far the layers' times are from the network's."""
+        lines: list[str] = []
+        if self.left_out:
+            named = ", ".join(self.left_out[:NAMED]) + (", ..." if len(self.left_out) > NAMED else "")
+            lines.append(
+                f"{len(self.left_out)} groups of channels stay whole, since the network does not work without a part of"
+                f" them: {named}"
+            )
+        if abs(1 / self.scale - 1) > FAR:
+            lines.append(
+                f"the layers alone take {1 / self.scale:.0%} of the network's {self.total:.3g} ms: what is left is"
+                " measured after each choice, and the choice made again until it fits"
+            )
+        return lines
 
 
 def plan_pruning(
-    network: nn.Module, budget: Budget, *, example_NCHW: Tensor, patterns: Patterns | None = None
+    network: nn.Module,
+    budget: Budget,
+    *,
+    example_NCHW: Tensor,
+    patterns: Patterns | None = None,
+    unit: Unit | None = None,
+    round_to: int = 1,
 ) -> PruningPlan:
     """Find out what can be removed. The network is left as it is.
 
@@ -71,21 +95,27 @@ def plan_pruning(
     Args:
         example_NCHW: one image; only its shape matters.
         patterns: the layers that may be narrowed, or go; all without them.
+        unit: what the budget counts, where that is measured.
+        round_to: narrowed layers have a multiple of this many channels.
 
     Raises:
         ConfigError: the architecture cannot be pruned, or not to this budget; the least that works is named.
     """
-    patterns = patterns or Patterns()
+    patterns, unit = patterns or Patterns(), unit or COUNTED[budget.option]
     patterns.check(network)
     blocks = [each.name for each in find_blocks(network, example_NCHW) if patterns.allow_block(each.name, network)]
-    groups, left_out = _groups(network, example_NCHW, needed=not blocks)
-    groups = [group for group in groups if patterns.allow_group(group)]
+    found, left_out = _groups(network, example_NCHW, needed=not blocks)
+    groups = [group for group in found if patterns.allow_group(group)]
     if not groups and not blocks:
         raise ConfigError(REFUSAL.format(reason="nothing is left that may go"))
-    cost = NetworkCost.of(budget.option, network, example_NCHW)
+    cost = NetworkCost.of(unit, network, example_NCHW)
+
+    def floors(left: float) -> dict[str, int]:
+        most = {group.name: narrowings(group, floor(group, left), round_to)[-1] for group in groups}
+        return {group.name: group.num_channels - most[group.name] for group in groups}
 
     def least(left: float) -> float:
-        return least_left(groups, blocks, cost, {group.name: floor(group, left) for group in groups})
+        return least_left(groups, blocks, cost, floors(left))
 
     if least(budget.left) > budget.left * cost.total:
         percent = range(math.ceil(100 * budget.left), 100)
@@ -98,12 +128,16 @@ def plan_pruning(
         )
     return PruningPlan(
         budget=budget,
+        unit=unit,
+        scale=cost.scale,
         total=cost.total,
         target=budget.left * cost.total,
         least=least(budget.left),
-        floors={group.name: floor(group, budget.left) for group in groups},
+        floors=floors(budget.left),
+        round_to=round_to,
         blocks=tuple(blocks),
         left_out=tuple(group.name for group in left_out),
+        found=(*found, *left_out),
     )
 
 

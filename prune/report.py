@@ -13,6 +13,7 @@ from ..shared.models.classifier import Classifier
 from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
 from ..shared.models.dropped import dropped_blocks
 from .config import PruneConfig
+from .layer_table import LAYERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class PruneReport:
         filters_before, filters_after: see :func:`~dreamdistill.shared.models.cost.num_filters`.
         macs_before, macs_after: multiply-adds of one image.
         latency_before_ms, latency_after_ms: of one forward of ``latency_batch`` images, medians, measured in turn.
+        latency_one_before_ms, latency_one_after_ms: the same of one image.
         seconds: of scoring, surgery and training.
     """
 
@@ -57,6 +59,8 @@ class PruneReport:
     macs_after: int
     latency_before_ms: float
     latency_after_ms: float
+    latency_one_before_ms: float
+    latency_one_after_ms: float
     seconds: float
     eval: str | None
 
@@ -84,7 +88,9 @@ def compare(
         seconds: of scoring, surgery and training.
     """
     batch_NCHW = example_NCHW.expand(latency_batch, -1, -1, -1).contiguous()
-    latency = paired_latency_ms([teacher.network, network], batch_NCHW)
+    latency = one = paired_latency_ms([teacher.network, network], batch_NCHW)
+    if latency_batch > 1:
+        one = paired_latency_ms([teacher.network, network], example_NCHW)
     return PruneReport(
         top1_before=top1_before,
         top1_raw=pruned.top1_raw,
@@ -99,9 +105,15 @@ def compare(
         macs_after=count_macs(network, example_NCHW),
         latency_before_ms=round(latency[0], 4),
         latency_after_ms=round(latency[1], 4),
+        latency_one_before_ms=round(one[0], 4),
+        latency_one_after_ms=round(one[1], 4),
         seconds=seconds,
         eval=eval,
     )
+
+
+def _latency(after: float, before: float) -> str:
+    return f"{after:.4g} ({after / before:.3g} of the teacher's {before:.4g})"
 
 
 def outcome(config: PruneConfig, report: PruneReport) -> Outcome:
@@ -117,7 +129,13 @@ def outcome(config: PruneConfig, report: PruneReport) -> Outcome:
             "filters": share_of(report.filters_after, report.filters_before),
             "parameters": share_of(report.parameters_after, report.parameters_before),
             "multiply-adds an image": share_of(report.macs_after, report.macs_before),
-            "milliseconds a batch": f"{report.latency_after_ms:.4g} (the teacher's {report.latency_before_ms:.4g})",
+            "milliseconds an image": _latency(report.latency_one_after_ms, report.latency_one_before_ms),
+            f"milliseconds for {config.latency_batch} images": _latency(
+                report.latency_after_ms, report.latency_before_ms
+            )
+            if config.latency_batch > 1
+            else None,
+            "all layers": out / LAYERS,
             "seconds of work": report.seconds,
             "measured on": report.eval,
         },

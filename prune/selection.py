@@ -23,11 +23,11 @@ class Choice:
     Attributes:
         removed: name of each group that is narrowed -> its channels to remove.
         dropped: names of blocks.
-        left: the cost of what is left.
+        left: the cost of what is left, as it is foretold.
     """
 
-    removed: Mapping[str, Sequence[int]]
-    dropped: Sequence[str]
+    removed: Mapping[str, tuple[int, ...]]
+    dropped: tuple[str, ...]
     left: float
 
 
@@ -53,7 +53,7 @@ def select(
         floors: group -> the channels that it keeps at least.
         round_to: the channels that a narrowed layer has are a multiple of this.
     """
-    widths = {group.name: _counts(group, floors[group.name], round_to) for group in groups}
+    widths = {group.name: narrowings(group, floors[group.name], round_to) for group in groups}
     parts: list[Part] = []
     members: list[tuple[str | None, list[ChannelGroup]]] = _by_block(groups, blocks)
     for block, inner in members:
@@ -74,15 +74,15 @@ def select(
         chosen = choose(parts, needed)
         if chosen is None:
             return None
-        removed: dict[str, list[int]] = {}
+        removed: dict[str, tuple[int, ...]] = {}
         dropped: list[str] = []
         for (block, inner), indices in zip(members, chosen, strict=True):
             if indices is None and block is not None:
                 dropped.append(block)
             for group, index in zip(inner, indices or (), strict=False):
                 if count := widths[group.name][index]:
-                    removed[group.name] = values.order[group.name][:count]
-        return Choice(removed=removed, dropped=dropped, left=cost.left(groups, removed, dropped))
+                    removed[group.name] = tuple(values.order[group.name][:count])
+        return Choice(removed=removed, dropped=tuple(dropped), left=cost.left(groups, removed, dropped))
 
     needed, low, high = cost.total - target, 0.0, float("inf")
     if needed <= 0:
@@ -134,7 +134,7 @@ def _refilled(
             left = cost.left(groups, removed, choice.dropped)
             fuller.append((gained, Choice(removed=removed, dropped=choice.dropped, left=left)))
         for block in choice.dropped:
-            dropped = [other for other in choice.dropped if other != block]
+            dropped = tuple(other for other in choice.dropped if other != block)
             left = cost.left(groups, choice.removed, dropped)
             fuller.append((values.blocks[block], Choice(removed=choice.removed, dropped=dropped, left=left)))
         fitting = [each for each in fuller if each[1].left <= target]
@@ -150,10 +150,10 @@ def _everything(
     cost: NetworkCost,
     widths: Mapping[str, Sequence[int]],
 ) -> Choice:
-    removed = {group.name: values.order[group.name][: widths[group.name][-1]] for group in groups}
+    removed = {group.name: tuple(values.order[group.name][: widths[group.name][-1]]) for group in groups}
     inner = {g.name for block, own in _by_block(groups, blocks) if block is not None for g in own}
     removed = {name: channels for name, channels in removed.items() if channels and name not in inner}
-    return Choice(removed=removed, dropped=list(blocks), left=cost.left(groups, removed, blocks))
+    return Choice(removed=removed, dropped=tuple(blocks), left=cost.left(groups, removed, blocks))
 
 
 def _by_block(groups: Sequence[ChannelGroup], blocks: Sequence[str]) -> list[tuple[str | None, list[ChannelGroup]]]:
@@ -163,11 +163,15 @@ def _by_block(groups: Sequence[ChannelGroup], blocks: Sequence[str]) -> list[tup
     return [*own.items(), *((None, [group]) for group in groups if group.name not in inner)]
 
 
-def _counts(group: ChannelGroup, floor: int, round_to: int) -> list[int]:
-    """The numbers of channels that may be removed, 0 first."""
+def narrowings(group: ChannelGroup, floor: int, round_to: int) -> list[int]:
+    """The numbers of channels that may be removed, 0 first, then the fewest: at most :data:`WIDTHS` or a few more.
+
+    Args:
+        floor: the channels that stay at least.
+        round_to: the channels that a narrowed layer has are a multiple of this.
+    """
     most = group.num_channels - floor
-    step = max(1, -(-group.num_channels // WIDTHS))
     outputs = next(len(m.indices) for m in group.members if m.layer == group.name and m.side == "out")
     each = outputs / group.num_channels  # of the layer's outputs that a channel of the group stands for
-    counts = range(0, most + 1, step if round_to == 1 else 1)
-    return [0, *(n for n in counts if n and round((group.num_channels - n) * each) % round_to == 0)]
+    counts = [n for n in range(1, most + 1) if round((group.num_channels - n) * each) % round_to == 0]
+    return sorted({0, *counts[:: max(1, -(-len(counts) // WIDTHS))], *counts[-1:]})

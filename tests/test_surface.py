@@ -84,7 +84,8 @@ def test_di_shards_has_its_commands() -> None:
         (
             PruneReport,
             "top1_before top1_raw top1_ls top1_after blocks_removed filters_before filters_after parameters_before"
-            " parameters_after macs_before macs_after latency_before_ms latency_after_ms seconds eval",
+            " parameters_after macs_before macs_after latency_before_ms latency_after_ms"
+            " latency_one_before_ms latency_one_after_ms seconds eval",
         ),
     ],
 )

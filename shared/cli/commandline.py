@@ -26,7 +26,7 @@ from ..core.imports import safe_imports
 from ..core.openmp import wait_without_spinning
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
-from .common_options import check_option, common_options
+from .common_options import common_options, other_option
 from .help import GroupedCommand, GroupedOption
 from .outcome import Outcome
 from .sentences import by_own_options, of_system_error
@@ -55,7 +55,7 @@ def stage_command(
     package: str | None,
     help: str,
     examples: Sequence[tuple[str, str]],
-    check: str | None = None,
+    other: tuple[str, str] | None = None,
 ) -> click.Command:
     """The command of a stage, whose options are the fields of its configuration.
 
@@ -65,7 +65,8 @@ def stage_command(
             as one object. Where several processes work together, all but the first return None and print nothing. Its
             module ``report`` has ``outcome(config, report)``, the report's table.
         examples: pairs of what a command line does and the command line.
-        check: help of ``--check``, if the module has ``check(config)`` too, which returns a mapping.
+        other: a flag that does something else, such as ``check``, and its help. The module has a function of this
+            name too, which takes the configuration and returns a mapping.
     """
 
     def callback(
@@ -73,7 +74,7 @@ def stage_command(
         dry_run_only: bool,
         as_json: bool,
         debug: bool,
-        check_only: bool = False,
+        other_only: bool = False,
         **given: Any,
     ) -> None:
         values = by_name(load_yaml(config_file), source=str(config_file)) if config_file else {}
@@ -82,8 +83,8 @@ def stage_command(
         stage = importlib.import_module(".stage", package)  # only now: it imports torch, which --help can do without
         outcome = None
         with stdout_to_stderr():
-            if check_only:
-                result, title = stage.check(config), f"{name} --check"
+            if other and other_only:
+                result, title = getattr(stage, other[0])(config), f"{name} --{other[0]}"
             elif dry_run_only:
                 result, title = stage.dry_run(config), f"{name} would do"
             else:
@@ -99,7 +100,7 @@ def stage_command(
         name,
         params=[
             *(_option(setting) for setting in settings_of(config_class).values()),
-            *([check_option(check)] if check else []),
+            *([other_option(*other)] if other else []),
             *common_options(),
         ],
         help=help,

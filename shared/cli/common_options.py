@@ -32,8 +32,9 @@ def dry_run_option() -> click.Parameter:
     return GroupedOption(["--dry-run", "dry_run_only"], is_flag=True, group=GENERAL, help="print the plan and stop")
 
 
-def check_option(help: str) -> click.Parameter:
-    return GroupedOption(["--check", "check_only"], is_flag=True, group=GENERAL, help=help)
+def other_option(name: str, help: str) -> click.Parameter:
+    """A flag with which a stage does something else."""
+    return GroupedOption([f"--{name}", "other_only"], is_flag=True, group=GENERAL, help=help)
 
 
 def json_option() -> click.Parameter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -23,8 +24,8 @@ class LayerShape:
     Attributes:
         inputs, outputs: channels; equal for a BatchNorm.
         groups: of the convolution; each input is a group of its own where there are as many as inputs.
-        kernel: numbers that one output takes from one input.
-        positions: of its output: pixels, or tokens of a linear layer.
+        kernel_size, stride, dilation: of the convolution.
+        size: (H, W) of its output map; (tokens, 1) of a linear layer.
         biased: whether it has a bias.
         is_head: whether its outputs are logits.
     """
@@ -33,10 +34,22 @@ class LayerShape:
     inputs: int
     outputs: int
     groups: int = 1
-    kernel: int = 1
-    positions: int = 1
+    kernel_size: tuple[int, ...] = (1, 1)
+    stride: tuple[int, ...] = (1, 1)
+    dilation: tuple[int, ...] = (1, 1)
+    size: tuple[int, int] = (1, 1)
     biased: bool = False
     is_head: bool = False
+
+    @property
+    def kernel(self) -> int:
+        """How many numbers one output takes from one input."""
+        return math.prod(self.kernel_size)
+
+    @property
+    def positions(self) -> int:
+        """Pixels or tokens of its output."""
+        return math.prod(self.size)
 
     @property
     def is_depthwise(self) -> bool:
@@ -72,8 +85,10 @@ def layer_shapes(network: nn.Module, example_NCHW: Tensor) -> dict[str, LayerSha
                 inputs=module.in_channels,
                 outputs=module.out_channels,
                 groups=module.groups,
-                kernel=module.kernel_size[0] * module.kernel_size[1],
-                positions=out.shape[-1] * out.shape[-2],
+                kernel_size=module.kernel_size,
+                stride=module.stride,
+                dilation=module.dilation,
+                size=(out.shape[-2], out.shape[-1]),
                 biased=module.bias is not None,
             )
         elif isinstance(module, nn.Linear):
@@ -81,7 +96,7 @@ def layer_shapes(network: nn.Module, example_NCHW: Tensor) -> dict[str, LayerSha
                 kind="linear",
                 inputs=module.in_features,
                 outputs=module.out_features,
-                positions=out[0].numel() // out.shape[-1],
+                size=(out[0].numel() // out.shape[-1], 1),
                 biased=module.bias is not None,
                 is_head=module is head,
             )
@@ -91,7 +106,7 @@ def layer_shapes(network: nn.Module, example_NCHW: Tensor) -> dict[str, LayerSha
                 kind="norm",
                 inputs=count,
                 outputs=count,
-                positions=out[0].numel() // count,
+                size=(out[0].numel() // count, 1),
                 biased=module.affine,
             )
 

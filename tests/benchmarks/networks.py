@@ -204,8 +204,6 @@ def prune(name: str, weights: Path, folder: Path) -> dict[str, object]:
         iterations=1,
         batches=lambda: [(torch.randn(4, 3, side, side), torch.arange(4))],
         example_NCHW=example_NCHW,
-        round_to=1,
-        report_progress=lambda done: None,
     ).fitted.network
     save_model(
         folder / "pruned",

@@ -10,6 +10,7 @@ from networks import calibrated
 
 from dreamdistill.prune.costs import NetworkCost
 from dreamdistill.prune.cut import CutNetwork
+from dreamdistill.prune.units import COUNTED
 from dreamdistill.shared.models.cost import count_macs, num_filters, num_parameters
 from dreamdistill.shared.structure.blocks import find_blocks
 from dreamdistill.shared.structure.groups import find_groups
@@ -26,7 +27,7 @@ def test_the_cost_of_a_cut_is_foretold(name: str) -> None:
     smaller = CutNetwork.of(network).without(groups, removed, blocks).network
     sizes = {"ratio": num_filters, "macs": lambda each: count_macs(each, x_NCHW), "params": num_parameters}
     for option, size in sizes.items():
-        cost = NetworkCost.of(option, network, x_NCHW)
+        cost = NetworkCost.of(COUNTED[option], network, x_NCHW)
         assert cost.total == size(network)
         assert cost.left(groups, removed, blocks) == size(smaller)
         assert cost.saved(groups, removed, blocks) == size(network) - size(smaller)

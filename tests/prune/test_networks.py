@@ -12,6 +12,7 @@ from dreamdistill.prune.costs import NetworkCost
 from dreamdistill.prune.cut import CutNetwork
 from dreamdistill.prune.planning import plan_pruning
 from dreamdistill.prune.selection import select
+from dreamdistill.prune.units import COUNTED
 from dreamdistill.prune.values import Values
 from dreamdistill.shared.models.channels import channel_config
 from dreamdistill.shared.models.cost import num_filters
@@ -37,7 +38,7 @@ def test_a_real_network_is_pruned_and_not_gutted(name: str) -> None:
         groups,
         plan.blocks,
         random_values(groups, plan.blocks),
-        NetworkCost.of("ratio", network, x_NCHW[:1]),
+        NetworkCost.of(COUNTED["ratio"], network, x_NCHW[:1]),
         target=plan.target,
         floors=plan.floors,
     )

@@ -15,6 +15,7 @@ from dreamdistill.prune.cut import CutNetwork
 from dreamdistill.prune.patterns import Patterns
 from dreamdistill.prune.planning import MIN_SHARE, PruningPlan, plan_pruning
 from dreamdistill.prune.selection import Choice, select
+from dreamdistill.prune.units import COUNTED
 from dreamdistill.prune.values import Values
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.channels import channel_config
@@ -41,15 +42,15 @@ def random_values(groups: list[ChannelGroup], blocks: tuple[str, ...], seed: int
     )
 
 
-def choice_of(network: nn.Module, plan: PruningPlan, values: Values, *, round_to: int = 1) -> Choice:
+def choice_of(network: nn.Module, plan: PruningPlan, values: Values) -> Choice:
     return select(
         plan.groups(network, X_NCHW),
         plan.blocks,
         values,
-        NetworkCost.of(plan.budget.option, network, X_NCHW),
+        NetworkCost.of(plan.unit, network, X_NCHW),
         target=plan.target,
         floors=plan.floors,
-        round_to=round_to,
+        round_to=plan.round_to,
     )
 
 
@@ -64,7 +65,7 @@ def test_what_is_left_is_what_may_be(resnet20: nn.Module, option: str, left: flo
     size, before = SIZES[option](cut.network), SIZES[option](resnet20)
     assert size == choice.left <= left * before
     # Nothing goes in vain: without any one part of the choice, too much would be left.
-    cost = NetworkCost.of(option, resnet20, X_NCHW)
+    cost = NetworkCost.of(COUNTED[option], resnet20, X_NCHW)
     for name in choice.removed:
         others = {other: channels for other, channels in choice.removed.items() if other != name}
         assert cost.left(groups, others, choice.dropped) > plan.target
@@ -83,13 +84,15 @@ def test_a_part_that_is_worth_nothing_goes_first(resnet20: nn.Module) -> None:
     worthless = Values(order=values.order, channels=channels, blocks=dict.fromkeys(plan.blocks, 1e6))
     chosen = choice_of(resnet20, plan, worthless)
     assert not chosen.dropped
-    assert chosen.removed["layer3.1.conv1"] == values.order["layer3.1.conv1"][: 64 - plan.floors["layer3.1.conv1"]]
+    assert (
+        list(chosen.removed["layer3.1.conv1"]) == values.order["layer3.1.conv1"][: 64 - plan.floors["layer3.1.conv1"]]
+    )
 
 
 def test_narrowed_layers_have_multiples_of_the_asked_number(resnet20: nn.Module) -> None:
-    plan = plan_pruning(resnet20, Budget(option="macs", left=0.5), example_NCHW=X_NCHW)
+    plan = plan_pruning(resnet20, Budget(option="macs", left=0.5), example_NCHW=X_NCHW, round_to=8)
     groups = plan.groups(resnet20, X_NCHW)
-    choice = choice_of(resnet20, plan, random_values(groups, plan.blocks, 3), round_to=8)
+    choice = choice_of(resnet20, plan, random_values(groups, plan.blocks, 3))
     cut = CutNetwork.of(resnet20).without(groups, choice.removed, choice.dropped)
     widths = {name: channels[0] for name, channels in channel_config(cut.network).items() if "conv" in name}
     assert all(width % 8 == 0 for width in widths.values())

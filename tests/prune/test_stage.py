@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -66,3 +67,26 @@ def test_a_dry_run_says_what_each_iteration_takes(shards: Path, tmp_path: Path) 
         "training_steps": 4,
     }
     assert not (tmp_path / "p").exists()
+
+
+def test_the_table_of_layers_says_what_is_tied_and_why_it_stays(shards: Path, tmp_path: Path) -> None:
+    stage.run(replace(config(shards, tmp_path / "p"), keep=("layer2.0.conv1",), repair="ls"))
+    rows = list(csv.DictReader((tmp_path / "p/layers.csv").read_text().splitlines()))
+    assert sum(int(row["outputs_before"]) for row in rows[:-1]) == 216
+    assert rows[-1]["why_kept"] == "its outputs are the classes"
+    for row in rows:
+        narrower = int(row["outputs_after"]) < int(row["outputs_before"])
+        assert narrower == (row["why_kept"] == "")
+        assert int(row["macs_after"]) <= int(row["macs_before"])
+        assert float(row["ms_before"]) > 0
+
+
+def test_the_curve_has_a_budget_in_each_line(shards: Path, tmp_path: Path) -> None:
+    found = stage.curve(replace(config(shards, tmp_path / "p"), macs=0.5))
+    assert found["budget"] == "multiply-adds"
+    assert found["measured"] == "agreement"
+    assert found["left"] == sorted(found["left"], reverse=True)
+    assert len(found["left"]) == len(found["accuracy"]) > 3
+    assert all(0 <= share <= 1 for share in found["accuracy"])
+    assert found["accuracy"][0] > found["accuracy"][-1]
+    assert (tmp_path / "p/curve.svg").read_text().startswith("<svg ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from random_networks import resnet20_of
@@ -12,6 +14,7 @@ from dreamdistill.prune.cut import CutNetwork
 from dreamdistill.prune.importance import gate_scores
 from dreamdistill.prune.planning import plan_pruning
 from dreamdistill.prune.schedule import prune_network
+from dreamdistill.prune.selection import Choice
 from dreamdistill.prune.values import Answers, Values, measure_values
 from dreamdistill.shared.models.cost import count_macs
 from dreamdistill.shared.models.dropped import dropped_blocks
@@ -59,13 +62,14 @@ def test_what_does_nothing_is_worth_least(network: nn.Module) -> None:
 def test_the_cut_network_is_the_one_of_least_loss(network: nn.Module) -> None:
     plan = plan_pruning(network, Budget(option="macs", left=0.6), example_NCHW=X_NCHW[:1])
     seen: list[int] = []
+    kept: list[Sequence[Choice]] = []
     bite = prune_network(
         network,
         plan,
         iterations=2,
         batches=lambda: [(X_NCHW, TARGETS_N)],
         example_NCHW=X_NCHW[:1],
-        round_to=1,
+        keep=kept.append,
         report_progress=seen.append,
     )
     assert seen == [1, 2]
@@ -75,3 +79,17 @@ def test_the_cut_network_is_the_one_of_least_loss(network: nn.Module) -> None:
     answers = Answers.of(network, X_NCHW)
     assert answers.change(bite.fitted.network) < 0.5 * answers.change(bite.cut.network)
     assert answers.change(network) == 0
+
+    def unasked(choices: Sequence[Choice]) -> None:
+        raise AssertionError("what was chosen before is not chosen again")
+
+    again = prune_network(
+        network,
+        plan,
+        iterations=2,
+        batches=lambda: [(X_NCHW, TARGETS_N)],
+        example_NCHW=X_NCHW[:1],
+        known=kept[-1],
+        keep=unasked,
+    )
+    assert torch.equal(again.fitted.network(X_NCHW), bite.fitted.network(X_NCHW))

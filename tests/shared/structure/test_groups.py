@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from dreamdistill.prune.costs import NetworkCost
+from dreamdistill.prune.units import COUNTED
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.channels import channel_config
 from dreamdistill.shared.models.cost import num_filters
@@ -34,7 +35,7 @@ def test_a_residual_stream_is_one_group_that_ends_at_pad_shortcuts() -> None:
     network = NETWORKS["cifar_resnet20"].build(num_classes=10, in_channels=3)
     groups = by_name(find_groups(network, torch.zeros(1, 3, 32, 32)))
     gates = random_gates(network)
-    cost = NetworkCost.of("ratio", network, torch.zeros(1, 3, 32, 32))
+    cost = NetworkCost.of(COUNTED["ratio"], network, torch.zeros(1, 3, 32, 32))
 
     stream = groups["layer2.0.conv2"]
 

@@ -14,6 +14,7 @@ from dreamdistill.prune.config import Budget
 from dreamdistill.prune.costs import NetworkCost
 from dreamdistill.prune.importance import gate_scores
 from dreamdistill.prune.planning import PruningPlan, plan_pruning
+from dreamdistill.prune.units import COUNTED
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.channels import apply_channel_config, channel_config
 from dreamdistill.shared.models.cost import num_filters
@@ -81,7 +82,7 @@ def check_removal_of_zeros(network: nn.Module, size: int) -> None:
                 with torch.no_grad():
                     for parameter in module.parameters():
                         parameter[zeros] = 0
-    expected_filters = NetworkCost.of("ratio", network, x_NCHW[:1]).left(groups, removed)
+    expected_filters = NetworkCost.of(COUNTED["ratio"], network, x_NCHW[:1]).left(groups, removed)
     before_NK = network(x_NCHW)
 
     remove_channels(network, groups, removed, x_NCHW[:1])

@@ -1,0 +1,97 @@
+"""What ``di-prune`` works on: the shards, their teacher, and what may go of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from ..distill.networks import given_teacher
+from ..shared.core.device import pick_device
+from ..shared.models.classifier import Classifier, reload_model
+from ..shared.models.named_files import name_files
+from ..shared.models.students import check_trainable
+from ..shared.shards.folder import ShardFolder
+from .config import Budget, PruneConfig
+from .patterns import Patterns
+from .planning import PruningPlan, plan_pruning
+from .repair import make_training_loader
+from .units import Unit, unit_of
+
+EIGHTS = 8  # in which tensor cores take channels, and vector units at best
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneJob:
+    """The inputs of a run.
+
+    Attributes:
+        example_NCHW: one image of noise, for shapes and costs; scores do not depend on it.
+        unit: that the budget counts.
+    """
+
+    config: PruneConfig
+    shards: ShardFolder
+    teacher: Classifier
+    device: torch.device
+    example_NCHW: Tensor
+    unit: Unit
+
+    @classmethod
+    def of(cls, config: PruneConfig, given: Classifier | None = None) -> PruneJob:
+        """Open the shards and load their teacher.
+
+        Args:
+            given: the teacher in memory, in place of the one that the manifest names.
+
+        Raises:
+            ConfigError: either cannot be used.
+        """
+        device = pick_device(config.device)
+        shards = ShardFolder.open(config.shards)
+        name_files(config.code)
+        record = shards.manifest.teacher
+        if given is not None:
+            teacher = given_teacher(given, record, device, named=bool(config.teacher or config.weights))
+        else:
+            options = {"name": config.teacher, "weights": config.weights, "code": config.code}
+            teacher = reload_model(record, **options, device=device)
+        taken = teacher.preprocessing
+        noise = torch.Generator().manual_seed(0)
+        example_NCHW = torch.randn(1, taken.channels, taken.image_size, taken.image_size, generator=noise).to(device)
+        unit = unit_of(config.budget, batch=config.latency_batch, device=device)
+        return cls(config=config, shards=shards, teacher=teacher, device=device, example_NCHW=example_NCHW, unit=unit)
+
+    def plan(self, budget: Budget | None = None) -> PruningPlan:
+        """What may go, for the budget of the configuration or another one of its unit. Refuses what cannot be pruned,
+        trained or saved.
+
+        Raises:
+            ConfigError: it cannot, or not to this budget.
+        """
+        config, network = self.config, self.teacher.network
+        check_trainable(network, self.teacher.preprocessing, title=self.teacher.title)
+        is_fast_in_eights = self.device.type == "cuda" or self.unit.is_measured
+        return plan_pruning(
+            network,
+            budget or config.budget,
+            example_NCHW=self.example_NCHW,
+            patterns=Patterns(keep=config.keep, only=config.only),
+            unit=self.unit,
+            round_to=config.round_to or (EIGHTS if is_fast_in_eights else 1),
+        )
+
+    def batches(self) -> Callable[[], Iterable[tuple[Tensor, Tensor]]]:
+        """Gives, at each call, the minibatches to value parts on: network input (N, C, H, W) and targets (N,)."""
+        config = self.config
+        loader = make_training_loader(config, self.shards, self.device)
+        scored = list(islice(loader, -(-config.score_images // config.training.batch_size)))  # bytes: small
+
+        def normalized() -> Iterator[tuple[Tensor, Tensor]]:
+            for batch in scored:
+                yield self.teacher.preprocessing.normalize(batch.images), batch.targets
+
+        return normalized

@@ -1,0 +1,78 @@
+"""Layers are timed as they stand in a network, and what a choice leaves is measured until it fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from networks import calibrated
+from random_networks import resnet20_of
+from torch import nn
+
+from dreamdistill.prune.choosing import CLOSE, Parts, Targets, choose_part
+from dreamdistill.prune.config import Budget
+from dreamdistill.prune.cut import CutNetwork
+from dreamdistill.prune.planning import plan_pruning
+from dreamdistill.prune.units import COUNTED, Latency, build
+from dreamdistill.shared.models.cost import count_macs
+from dreamdistill.shared.structure.layers import LayerShape, layer_shapes
+
+X_NCHW = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "regnet_x_400mf", "timm/efficientvit_b0", "vit_b_32"])
+@torch.no_grad()
+def test_a_layer_is_timed_on_maps_of_its_size(name: str) -> None:
+    side = 224 if name == "vit_b_32" else 64
+    shapes = layer_shapes(calibrated(name), torch.randn(1, 3, side, side))
+    for shape in shapes.values():
+        layer, one = build(shape)
+        out = layer.eval()(torch.randn(2, *one))
+        if shape.kind == "linear":
+            assert out.shape == ((2, shape.size[0], shape.outputs) if shape.size[0] > 1 else (2, shape.outputs))
+        else:
+            assert out.shape == (2, shape.outputs, *shape.size)
+
+
+def test_the_size_of_a_dilated_layer_of_odd_stride() -> None:
+    layer = nn.Sequential(nn.Conv2d(3, 8, (3, 5), stride=(2, 3), dilation=(2, 1), padding=1))
+    x_NCHW = torch.randn(1, 3, 29, 31)
+    (shape,) = layer_shapes(layer, x_NCHW).values()
+    again, one = build(shape)
+    assert again(torch.randn(1, *one)).shape == layer(x_NCHW).shape
+
+
+def test_a_shape_is_timed_once_and_a_wide_layer_takes_longer() -> None:
+    clock = Latency(batch=4, device=CPU)
+    wide = LayerShape(kind="conv", inputs=128, outputs=256, kernel_size=(3, 3), size=(16, 16))
+    assert clock.layer(wide) > 5 * clock.layer(wide.without(120, 248)) > 0
+    assert clock.layer(replace(wide, biased=True)) == clock.layer(wide)
+
+
+class Clock(Latency):
+    """A device on which every network takes a third of the time for nothing, and the rest by its multiply-adds."""
+
+    def layer(self, layer: LayerShape) -> float:
+        return COUNTED["macs"].layer(layer)
+
+    def whole(self, network: nn.Module, example_NCHW: torch.Tensor) -> float:
+        return float(count_macs(network, example_NCHW))
+
+    def share(self, network: nn.Module, whole: nn.Module, example_NCHW: torch.Tensor) -> float:
+        return 1 / 3 + 2 / 3 * self.whole(network, example_NCHW) / self.whole(whole, example_NCHW)
+
+
+def test_the_choice_is_made_again_until_the_measured_time_fits() -> None:
+    network = resnet20_of(X_NCHW)
+    unit = Clock(batch=1, device=CPU)
+    plan = plan_pruning(network, Budget(option="latency", left=0.7), example_NCHW=X_NCHW[:1], unit=unit)
+    batches = [(X_NCHW, torch.arange(96) % 10)]
+    targets = Targets.of(network, plan, batches, X_NCHW[:1])
+    whole = CutNetwork.of(network)
+    groups = plan.groups(network, X_NCHW[:1])
+    parts = Parts.of(whole, groups, plan, targets, batches)
+    choice = choose_part(whole, network, plan, parts, 0.7, example_NCHW=X_NCHW[:1])
+    cut = whole.without(groups, choice.removed, choice.dropped, example_NCHW=X_NCHW[:1]).network
+    assert unit.share(cut, network, X_NCHW[:1]) == pytest.approx(0.7, rel=CLOSE)
