@@ -21,6 +21,11 @@ class DistillConfig(StageConfig):
     out: Path = setting(Path("runs/distill"), help="folder for the student and its report")
     shards: Path = setting(Path("shards"), help="shard folder to learn from")
     student: str | None = setting(None, help="architecture, named as for --teacher", unset="the teacher's")
+    inherit: str = setting(
+        "auto",
+        help="auto: a student that is its teacher with fewer blocks or channels begins with the teacher's weights",
+        choices=("auto", "off"),
+    )
     eval: str | None = setting(
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
     )

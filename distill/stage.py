@@ -21,11 +21,13 @@ from ..shared.models.results import ResultFolder
 from ..shared.shards.batches import Batch
 from ..shared.shards.folder import ShardFolder
 from ..shared.shards.loaders import make_loader, resolve_loader
+from ..shared.structure.inheritance import Lineage
 from .config import DistillConfig
 from .criterion import Distillation
 from .distributed import Group, joined, share_processors, torchrun_place
 from .effects import without_effect
 from .events import require_tensorboard
+from .inheriting import choose_lineage, give_weights
 from .measuring import Agreement, measure_first
 from .muon import multiply_adds
 from .networks import find_teacher, start_student
@@ -89,9 +91,10 @@ def _run(
         if given_student is not None:
             student.load_saved(config, device)
         return finished
+    lineage = choose_lineage(config, student, teacher)
     teacher_top1, measure = measure_first(teacher, images, shards)
     if not group.from_first(folder.has_model()):
-        _train(config, shards, teacher, folder, student.network.to(device), loader, measure, group)
+        _train(config, shards, teacher, folder, student.network.to(device), lineage, loader, measure, group)
         if group.is_first:
             save_model(
                 config.out,
@@ -108,6 +111,7 @@ def _run(
     report = DistillReport(
         teacher_top1=teacher_top1,
         student_top1=top1(saved, images, preprocessing) if images else None,
+        inherited=lineage is not None,
         agreement=(measure if isinstance(measure, Agreement) else Agreement(shards)).share(saved),
         parameters=num_parameters(saved),
         teacher_parameters=num_parameters(teacher.network) if teacher else None,
@@ -166,6 +170,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
         )
     return {
         "student": student.architecture,
+        "inherits": choose_lineage(config, student, teacher) is not None,
         "images": shards.num_samples,
         "epochs": epochs,
         "steps": epochs * steps,
@@ -181,6 +186,7 @@ def _train(
     teacher: Classifier | None,
     folder: ResultFolder,
     student: nn.Module,
+    lineage: Lineage | None,
     loader: str,
     measure: Measure,
     group: Group,
@@ -190,6 +196,10 @@ def _train(
     training, preprocessing = config.training, Preprocessing.of(shards.manifest.teacher)
     example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
     networks = {"student": student, "teacher": teacher.network if teacher else None, "example_NCHW": example_NCHW}
+    if lineage and teacher and not group.from_first(folder.checkpoint.exists() and not config.overwrites):
+        if group.is_first:
+            give_weights(config, shards, teacher, student, lineage, loader)
+        student.load_state_dict(group.from_first(student.state_dict()))
     images = images_seen(training, shards)
     compiler = choose_compiler(training, **networks, images=images, title="distill", group=group)
     criterion = Distillation.of(training, **networks, group=group, compiler=compiler)

@@ -5,57 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from ..shared.models.cost import count_macs
 from ..shared.models.dropped import dropped_blocks
+from ..shared.structure.cut import CutNetwork
 from ..shared.structure.groups import ChannelGroup
-from ..shared.structure.observation import Observation, observe
+from ..shared.structure.importance import gate_scores
+from ..shared.structure.targets import Targets
+from ..shared.structure.values import Values, measure_values
 from .costs import NetworkCost
-from .cut import CutNetwork
-from .importance import gate_scores
 from .planning import PruningPlan
 from .selection import Choice, select
 from .units import Latency
-from .values import Answers, Values, measure_values
 
-FIT_IMAGES = 512  # of a repair by least squares, at most
-FIT_PIXELS = 2**24  # of these images together, at most: all are in memory at once
-VALUE_IMAGES = 24, 144  # that one part is valued on: fewest and most; a third of them after the fit to the others
-VALUE_MACS = 4e9  # of a forward pass of these images, about: as many as cost this
 TRIES, CLOSE = 5, 0.02  # choices of a latency at most, and the share of it by which what is left may differ
-VALUE_ROWS = 2048  # samples of a layer, when a part is valued
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Targets:
-    """What the whole network computes: cut networks are fitted to it and compared with it.
-
-    Attributes:
-        whole: for a repair.
-        few: for a try, which is repaired for few images alone.
-        unseen: its logits for other images, on which a try is valued.
-    """
-
-    whole: Observation
-    few: Observation
-    unseen: Answers
-
-    @classmethod
-    def of(
-        cls, network: nn.Module, plan: PruningPlan, batches: Iterable[tuple[Tensor, Tensor]], example_NCHW: Tensor
-    ) -> Targets:
-        """For the first images of some batches."""
-        x_NCHW = _first_images(batches)
-        count = int(VALUE_MACS / count_macs(network, example_NCHW))
-        few = min(max(count, VALUE_IMAGES[0]), VALUE_IMAGES[1], len(x_NCHW))
-        fitted = few - few // 3
-        return cls(
-            whole=observe(network, x_NCHW, blocks=plan.blocks),
-            few=observe(network, x_NCHW[:fitted], blocks=plan.blocks, rows=VALUE_ROWS),
-            unseen=Answers.of(network, x_NCHW[fitted:few]),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,15 +95,3 @@ def choose_part(
             break
         target *= share / left
     return min(tried, key=lambda each: each[0])[1]
-
-
-def _first_images(batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    found: list[Tensor] = []
-    count = 0
-    for x_NCHW, _ in batches:
-        most = min(FIT_IMAGES, max(2, FIT_PIXELS // (x_NCHW.shape[2] * x_NCHW.shape[3])))
-        found.append(x_NCHW[: most - count])
-        count += len(found[-1])
-        if count >= most:
-            break
-    return torch.cat(found)

@@ -54,12 +54,20 @@ class PruneConfig(StageConfig):
         group=_BUDGET,
     )
     macs: float | None = _left("multiply-adds")
-    latency: float | None = _left("time of a forward pass, measured on this device")
+    latency: float | None = setting(
+        None,
+        help="share of a forward pass's time that is left, measured on this device",
+        above=0,
+        below=1,
+        group=_BUDGET,
+    )
     params: float | None = _left("parameters", advanced=True)
     eval: str | None = setting(
         None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
     )
-    latency_batch: int = setting(1, help="images in a forward pass when latency is measured, also for --latency", min=1)
+    latency_batch: int = setting(
+        1, help="images in a forward pass when latency is measured, also for --latency", min=1, advanced=True
+    )
     verify: bool = setting(
         True, help="check every byte of the shards first, those that were checked before excepted", advanced=True
     )

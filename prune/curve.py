@@ -17,9 +17,10 @@ from ..shared.core.files import write_text
 from ..shared.core.launch import Place
 from ..shared.data.accuracy import top1
 from ..shared.data.labelled import open_labelled
-from .choosing import Parts, Targets, choose_part
+from ..shared.structure.cut import CutNetwork
+from ..shared.structure.targets import Targets
+from .choosing import Parts, choose_part
 from .config import UNITS, PruneConfig
-from .cut import CutNetwork
 from .job import PruneJob
 from .planning import PruningPlan
 
@@ -53,7 +54,7 @@ def _curve(job: PruneJob) -> dict[str, Any]:
     check_shards(job.shards, verify=config.verify)
     network, batches, left, accuracy = CutNetwork.of(teacher.network), job.batches(), [], []
     plan = plans[-1]  # of the smallest network: its groups may lose most
-    targets = Targets.of(teacher.network, plan, batches(), job.example_NCHW)
+    targets = Targets.of(teacher.network, plan.blocks, (x_NCHW for x_NCHW, _ in batches()), job.example_NCHW)
     groups = plan.groups(teacher.network, job.example_NCHW)
     parts = Parts.of(network, groups, plan, targets, batches())
     with ProgressBar("curve", total=len(plans), unit="budgets") as bar:

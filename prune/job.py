@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor
 
 from ..distill.networks import given_teacher
+from ..distill.scored import scored_batches
 from ..shared.core.device import pick_device
 from ..shared.models.classifier import Classifier, reload_model
 from ..shared.models.named_files import name_files
@@ -87,11 +87,9 @@ class PruneJob:
     def batches(self) -> Callable[[], Iterable[tuple[Tensor, Tensor]]]:
         """Gives, at each call, the minibatches to value parts on: network input (N, C, H, W) and targets (N,)."""
         config = self.config
-        loader = make_training_loader(config, self.shards, self.device)
-        scored = list(islice(loader, -(-config.score_images // config.training.batch_size)))  # bytes: small
-
-        def normalized() -> Iterator[tuple[Tensor, Tensor]]:
-            for batch in scored:
-                yield self.teacher.preprocessing.normalize(batch.images), batch.targets
-
-        return normalized
+        return scored_batches(
+            make_training_loader(config, self.shards, self.device),
+            self.teacher.preprocessing,
+            images=config.score_images,
+            batch_size=config.training.batch_size,
+        )

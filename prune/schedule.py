@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .choosing import Parts, Targets, choose_part
-from .cut import CutNetwork
+from ..shared.structure.cut import CutNetwork
+from ..shared.structure.targets import Targets
+from .choosing import Parts, choose_part
 from .planning import PruningPlan
 from .selection import Choice
 
@@ -54,7 +55,7 @@ def prune_network(
     Raises:
         ConfigError: the architecture cannot be pruned.
     """
-    targets = Targets.of(network, plan, batches(), example_NCHW)
+    targets = Targets.of(network, plan.blocks, (x_NCHW for x_NCHW, _ in batches()), example_NCHW)
     now, cut = CutNetwork.of(network), CutNetwork.of(network)
     choices = list(known[:iterations])
     for iteration in range(1, iterations + 1):

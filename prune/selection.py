@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..shared.models.dropped import is_part
 from ..shared.structure.groups import ChannelGroup
+from ..shared.structure.values import Values
 from .costs import NetworkCost
 from .knapsack import Option, Part, choose
-from .values import Values
 
 WIDTHS = 64  # of a group that are looked at, at most
 ROUNDS = 12  # of the choice, until its true cost fits

@@ -79,7 +79,8 @@ def test_di_shards_has_its_commands() -> None:
         (InvertReport, "images shards seconds agreement clipped verdict teacher_top1 warnings"),
         (
             DistillReport,
-            "teacher_top1 student_top1 agreement parameters teacher_parameters macs teacher_macs seconds eval",
+            "teacher_top1 student_top1 inherited agreement parameters teacher_parameters macs teacher_macs seconds"
+            " eval",
         ),
         (
             PruneReport,

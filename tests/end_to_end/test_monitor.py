@@ -48,20 +48,24 @@ def test_a_run_of_two_workers_from_before_its_start_to_its_end(tmp_path: Path) -
     out = tmp_path / "shards"
     watching = [BIN / "di-shards", "show", out, "--watch", "--every", "0.1", "--json"]
     options = ["--images", "48", "--shard-size", "4", "--steps", "200", "--workers", "2", "--out", out]
-    with subprocess.Popen(watching, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as monitor:
+    lines = tmp_path / "lines"
+    # Into a file: a pipe that nobody reads is full after some seconds, and the monitor would wait.
+    with lines.open("w") as file, subprocess.Popen(watching, stdout=file, stderr=subprocess.PIPE, text=True) as monitor:
         try:
-            assert monitor.stdout is not None
-            found = [json.loads(monitor.stdout.readline())]  # the monitor runs, so the run can begin
+            deadline = time.monotonic() + PATIENCE
+            while "\n" not in lines.read_text():  # the monitor runs, so the run can begin
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
             done = subprocess.run(
                 [BIN / "di-invert", "--teacher", "digits_cnn", *options],
                 capture_output=True, text=True, check=False, timeout=PATIENCE,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
-            rest, errors = monitor.communicate(timeout=PATIENCE)
+            _, errors = monitor.communicate(timeout=PATIENCE)
         finally:
             monitor.kill()
     assert (monitor.returncode, errors) == (0, "")
-    found += map(json.loads, rest.splitlines())
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
     states = [status["state"] for status in found]
     assert (states[0], states[-1]) == ("no_folder", "done")
     assert "working" in states, states

@@ -9,10 +9,10 @@ import torch
 from networks import calibrated
 
 from dreamdistill.prune.costs import NetworkCost
-from dreamdistill.prune.cut import CutNetwork
 from dreamdistill.prune.units import COUNTED
 from dreamdistill.shared.models.cost import count_macs, num_filters, num_parameters
 from dreamdistill.shared.structure.blocks import find_blocks
+from dreamdistill.shared.structure.cut import CutNetwork
 from dreamdistill.shared.structure.groups import find_groups
 
 

@@ -10,13 +10,14 @@ from networks import calibrated
 from random_networks import resnet20_of
 from torch import nn
 
-from dreamdistill.prune.choosing import CLOSE, Parts, Targets, choose_part
+from dreamdistill.prune.choosing import CLOSE, Parts, choose_part
 from dreamdistill.prune.config import Budget
-from dreamdistill.prune.cut import CutNetwork
 from dreamdistill.prune.planning import plan_pruning
 from dreamdistill.prune.units import COUNTED, Latency, build
 from dreamdistill.shared.models.cost import count_macs
+from dreamdistill.shared.structure.cut import CutNetwork
 from dreamdistill.shared.structure.layers import LayerShape, layer_shapes
+from dreamdistill.shared.structure.targets import Targets
 
 X_NCHW = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 CPU = torch.device("cpu")
@@ -69,7 +70,7 @@ def test_the_choice_is_made_again_until_the_measured_time_fits() -> None:
     unit = Clock(batch=1, device=CPU)
     plan = plan_pruning(network, Budget(option="latency", left=0.7), example_NCHW=X_NCHW[:1], unit=unit)
     batches = [(X_NCHW, torch.arange(96) % 10)]
-    targets = Targets.of(network, plan, batches, X_NCHW[:1])
+    targets = Targets.of(network, plan.blocks, [X_NCHW], X_NCHW[:1])
     whole = CutNetwork.of(network)
     groups = plan.groups(network, X_NCHW[:1])
     parts = Parts.of(whole, groups, plan, targets, batches)

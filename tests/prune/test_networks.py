@@ -9,15 +9,15 @@ from networks import calibrated
 
 from dreamdistill.prune.config import Budget
 from dreamdistill.prune.costs import NetworkCost
-from dreamdistill.prune.cut import CutNetwork
 from dreamdistill.prune.planning import plan_pruning
 from dreamdistill.prune.selection import select
 from dreamdistill.prune.units import COUNTED
-from dreamdistill.prune.values import Values
 from dreamdistill.shared.models.channels import channel_config
 from dreamdistill.shared.models.cost import num_filters
+from dreamdistill.shared.structure.cut import CutNetwork
 from dreamdistill.shared.structure.groups import ChannelGroup
 from dreamdistill.shared.structure.observation import observe
+from dreamdistill.shared.structure.values import Values
 
 SMALL = (
     "mnasnet0_5 mobilenet_v3_small shufflenet_v2_x0_5 squeezenet1_1 timm/convnext_atto timm/efficientvit_b0"

@@ -11,17 +11,17 @@ from torch import nn
 
 from dreamdistill.prune.config import Budget
 from dreamdistill.prune.costs import NetworkCost
-from dreamdistill.prune.cut import CutNetwork
 from dreamdistill.prune.patterns import Patterns
 from dreamdistill.prune.planning import MIN_SHARE, PruningPlan, plan_pruning
 from dreamdistill.prune.selection import Choice, select
 from dreamdistill.prune.units import COUNTED
-from dreamdistill.prune.values import Values
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.channels import channel_config
 from dreamdistill.shared.models.cost import count_macs, num_filters, num_parameters
 from dreamdistill.shared.models.networks import NETWORKS
+from dreamdistill.shared.structure.cut import CutNetwork
 from dreamdistill.shared.structure.groups import ChannelGroup, find_groups
+from dreamdistill.shared.structure.values import Values
 
 X_NCHW = torch.zeros(1, 3, 32, 32)
 SIZES = {"ratio": num_filters, "macs": lambda network: count_macs(network, X_NCHW), "params": num_parameters}

@@ -10,7 +10,7 @@ from random_networks import resnet20_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dreamdistill.prune.cut import CutNetwork
+from dreamdistill.shared.structure.cut import CutNetwork
 from dreamdistill.shared.structure.groups import find_groups
 from dreamdistill.shared.structure.least_squares import fit_layers
 from dreamdistill.shared.structure.linear_fit import RIDGE, solve

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from dreamdistill.prune.config import Budget
 from dreamdistill.prune.costs import NetworkCost
-from dreamdistill.prune.importance import gate_scores
 from dreamdistill.prune.planning import PruningPlan, plan_pruning
 from dreamdistill.prune.units import COUNTED
 from dreamdistill.shared.core.errors import ConfigError
@@ -20,6 +19,7 @@ from dreamdistill.shared.models.channels import apply_channel_config, channel_co
 from dreamdistill.shared.models.cost import num_filters
 from dreamdistill.shared.models.networks import NETWORKS, PadShortcut
 from dreamdistill.shared.structure.groups import find_groups
+from dreamdistill.shared.structure.importance import gate_scores
 from dreamdistill.shared.structure.surgery import remove_channels
 
 
@@ -176,7 +176,7 @@ def plan_for(network: nn.Module, ratio: float) -> PruningPlan:
 def test_one_bad_group_is_left_out_and_named() -> None:
     plan = plan_for(HardCoded(), 0.2)
     assert plan.left_out == ("conv1",)
-    assert "conv1" in str(plan.remark())
+    assert "conv1" in str(plan.remarks())
     assert set(plan.floors) == {"conv2"}
 
 

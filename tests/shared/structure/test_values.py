@@ -10,15 +10,15 @@ from random_networks import resnet20_of
 from torch import nn
 
 from dreamdistill.prune.config import Budget
-from dreamdistill.prune.cut import CutNetwork
-from dreamdistill.prune.importance import gate_scores
 from dreamdistill.prune.planning import plan_pruning
 from dreamdistill.prune.schedule import prune_network
 from dreamdistill.prune.selection import Choice
-from dreamdistill.prune.values import Answers, Values, measure_values
 from dreamdistill.shared.models.cost import count_macs
 from dreamdistill.shared.models.dropped import dropped_blocks
+from dreamdistill.shared.structure.cut import CutNetwork
+from dreamdistill.shared.structure.importance import gate_scores
 from dreamdistill.shared.structure.observation import observe
+from dreamdistill.shared.structure.values import Answers, Values, measure_values
 
 X_NCHW = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 TARGETS_N = torch.arange(96) % 10

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..shared.core.errors import DreamError
-from ..shared.models.channels import can_be_narrowed
+from ..core.errors import DreamError
+from ..models.channels import can_be_narrowed
 
 
 def gate_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..shared.models.dropped import drop_blocks, dropped_blocks
-from ..shared.structure.groups import ChannelGroup
-from ..shared.structure.least_squares import fit_layers
-from ..shared.structure.observation import Observation
-from ..shared.structure.surgery import cut_channels, remove_channels, without_blocks
+from ..models.dropped import drop_blocks, dropped_blocks
+from .groups import ChannelGroup
+from .least_squares import fit_layers
+from .observation import Observation
+from .surgery import cut_channels, remove_channels, without_blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

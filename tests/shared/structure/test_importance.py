@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dreamdistill.prune.importance import gate_scores
 from dreamdistill.shared.core.errors import DreamError
+from dreamdistill.shared.structure.importance import gate_scores
 
 Batches = list[tuple[Tensor, Tensor]]
 

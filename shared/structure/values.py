@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..shared.structure.groups import ChannelGroup
-from ..shared.structure.hooked import Hooked
-from ..shared.structure.observation import Observation
 from .cut import CutNetwork
+from .groups import ChannelGroup
+from .hooked import Hooked
+from .observation import Observation
 
 GROUPS = 16  # of one kind, streams or others, that are measured at most
 BLOCKS = 12  # that are measured at most: those that change their input least
