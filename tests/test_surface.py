@@ -29,8 +29,8 @@ OPTIONS = {
     " --first-bn --compete-temperature --jitter --flip --clip --images --shard-size --classes"
     " --class-names --format --compete-with --append --compile --precision --workers --threads"
     " --engine --address --rank --world --grace",
-    "distill.cli": f"{ALL} {TRAINING} --shards --rounds --student --init --teacher --weights --eval --verify",
-    "prune.cli": f"{ALL} {TRAINING} --shards --ratio --macs --params --keep --only --round-to --iterations"
+    "distill.cli": f"{ALL} {TRAINING} --shards --rounds --student --inherit --init --teacher --weights --eval --verify",
+    "prune.cli": f"{ALL} {TRAINING} --shards --ratio --macs --latency --params --curve --keep --only --round-to --iterations"
     " --score-images --repair --teacher --weights --latency-batch --eval --verify",
     "pipelines.run": "--out --seed --device --overwrite --dry-run --json --debug --version",
 }
@@ -38,8 +38,8 @@ OPTIONS = {
 SHOWN = {
     "invert.cli": "--teacher --weights --num-classes --mean --std --image-size --out --images --recipe --workers"
     " --check",
-    "distill.cli": "--out --shards --student --eval --teacher --weights --epochs --batch-size --lr --flip",
-    "prune.cli": "--out --shards --ratio --macs --eval --latency-batch --repair --epochs --batch-size --lr --flip",
+    "distill.cli": "--out --shards --student --inherit --eval --teacher --weights --epochs --batch-size --lr --flip",
+    "prune.cli": "--out --shards --ratio --macs --latency --eval --curve --repair --epochs --batch-size --lr --flip",
 }
 GENERAL = "--config --dry-run --json --help-all"
 

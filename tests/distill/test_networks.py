@@ -45,7 +45,7 @@ def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> b
 
 
 def test_networks_in_memory_are_trained_as_named_ones_are(shards: Path, tmp_path: Path) -> None:
-    run(config(shards, tmp_path / "named", student="digits_cnn_small"))
+    run(config(shards, tmp_path / "named", student="digits_cnn_small", inherit="off"))
     student = small_student()
 
     run(config(shards, tmp_path / "memory"), teacher=load_model("digits_cnn"), student=student)

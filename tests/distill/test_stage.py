@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).with_name("golden_losses.json")
 
 def config(shards: Path, out: Path, **training) -> DistillConfig:
     settings = {"epochs": 3, "batch_size": 10, "flip": False, "loader": "webdataset", **training}
-    return DistillConfig(out=out, shards=shards, student="digits_cnn_small", changes=settings)
+    return DistillConfig(out=out, shards=shards, student="digits_cnn_small", inherit="off", changes=settings)
 
 
 def run(config: DistillConfig) -> stage.DistillReport:
