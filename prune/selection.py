@@ -60,14 +60,19 @@ def select(
         classes = [
             [
                 Option(
-                    saved=cost.saved(groups, {group.name: values.order[group.name][:count]}),
+                    # A narrower layer may be measured to take longer.
+                    saved=max(0.0, cost.saved(groups, {group.name: values.order[group.name][:count]})),
                     lost=float(values.channels[group.name][count]),
                 )
                 for count in widths[group.name]
             ]
             for group in inner
         ]
-        without = None if block is None else Option(saved=cost.saved(groups, {}, [block]), lost=values.blocks[block])
+        without = (
+            None
+            if block is None
+            else Option(saved=max(0.0, cost.saved(groups, {}, [block])), lost=values.blocks[block])
+        )
         parts.append(Part(classes=classes, without=without))
 
     def choice(needed: float) -> Choice | None:

@@ -30,8 +30,8 @@ OPTIONS = {
     " --class-names --format --compete-with --append --compile --precision --workers --threads"
     " --engine --address --rank --world --grace",
     "distill.cli": f"{ALL} {TRAINING} --shards --rounds --student --inherit --init --teacher --weights --eval --verify",
-    "prune.cli": f"{ALL} {TRAINING} --shards --ratio --macs --latency --params --curve --keep --only --round-to --iterations"
-    " --score-images --repair --teacher --weights --latency-batch --eval --verify",
+    "prune.cli": f"{ALL} {TRAINING} --shards --ratio --macs --latency --params --curve --keep --only --round-to"
+    " --iterations --score-images --repair --teacher --weights --latency-batch --eval --verify",
     "pipelines.run": "--out --seed --device --overwrite --dry-run --json --debug --version",
 }
 # What --help shows, beside the general options: what most people need.

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamdistill.prune import stage
+from dreamdistill.prune import schedule, stage
 from dreamdistill.prune.config import PruneConfig
-from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.core.errors import ConfigError, DreamError
 from dreamdistill.shared.models.checkpoints import MODEL_WEIGHTS
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.state_dicts import read_weights
@@ -90,3 +90,30 @@ def test_the_curve_has_a_budget_in_each_line(shards: Path, tmp_path: Path) -> No
     assert all(0 <= share <= 1 for share in found["accuracy"])
     assert found["accuracy"][0] > found["accuracy"][-1]
     assert (tmp_path / "p/curve.svg").read_text().startswith("<svg ")
+
+
+def test_a_run_that_goes_on_makes_the_cut_that_it_chose_by_the_clock(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(config(shards, tmp_path / "p"), latency=0.8, latency_batch=64, repair="ls", iterations=1)
+    first = stage.run(settings)
+    assert first.macs_after < first.macs_before
+    assert first.latency_one_after_ms > 0
+    weights = read_weights(tmp_path / "p" / MODEL_WEIGHTS)
+    for name in ("report.json", "model.json", MODEL_WEIGHTS):
+        (tmp_path / "p" / name).unlink()
+
+    def unasked(*arguments: object, **named: object) -> None:
+        raise AssertionError("it was chosen before")
+
+    monkeypatch.setattr(schedule, "choose_part", unasked)
+    again = stage.run(settings)
+    assert again.macs_after == first.macs_after
+    assert all(torch.equal(value, weights[key]) for key, value in read_weights(tmp_path / "p" / MODEL_WEIGHTS).items())
+
+    damaged = (tmp_path / "p/choices.json").read_text().replace("removed", "renoved")
+    (tmp_path / "p/choices.json").write_text(damaged)
+    (tmp_path / "p/report.json").unlink()
+    (tmp_path / "p/model.json").unlink()
+    with pytest.raises(DreamError, match=r"choices.json is damaged .* --overwrite"):
+        stage.run(settings)
