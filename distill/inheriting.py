@@ -45,7 +45,7 @@ def give_weights(
         scored_batches(batches, preprocessing, images=FIT_IMAGES, batch_size=size),
         preprocessing.blank(1, device),
     )
-    blocks = sum(lineage.surplus.values())
+    blocks = len(lineage.dropped)
     what = f"without {blocks} of its blocks" if blocks else "with fewer channels"
     seconds = time.monotonic() - started
     print(f"distill: the student begins as its teacher {what}, fitted in {seconds:.0f} s", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A student that begins as a part of its teacher: the blocks and channels that are worth most, fitted by least squares.
+"""A student that begins as a part of its teacher: some of its blocks and channels, fitted by least squares.
 
 This is possible where the student is its teacher with fewer blocks in some of its chains, or with narrower layers, as
 the networks of one family are.
@@ -7,7 +7,7 @@ the networks of one family are.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +20,6 @@ from .cut import CutNetwork
 from .groups import ChannelGroup, find_groups
 from .importance import gate_scores
 from .targets import Targets
-from .values import measure_values
-
-BITES = 3  # in which blocks go: what a block is worth changes with those that are left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +27,10 @@ class Lineage:
     """How a student is contained in its teacher.
 
     Attributes:
-        blocks: chain -> the names of its blocks that may go, of those chains in which the student has fewer.
-        surplus: chain -> how many of them go.
+        dropped: names of the teacher's blocks that the student lacks.
     """
 
-    blocks: Mapping[str, Sequence[str]]
-    surplus: Mapping[str, int]
+    dropped: Sequence[str]
 
 
 @torch.no_grad()
@@ -45,25 +40,25 @@ def find_lineage(teacher: nn.Module, student: nn.Module, example_NCHW: Tensor) -
     Args:
         example_NCHW: one image on the teacher's device; its values do not matter.
     """
-    chains: defaultdict[str, list[str]] = defaultdict(list)
+    chains: defaultdict[str, set[str]] = defaultdict(set)
     for block in find_blocks(teacher, example_NCHW):
-        chains[block.name.rpartition(".")[0]].append(block.name)
-    surplus: dict[str, int] = {}
-    for chain, blocks in chains.items():
+        chain, _, key = block.name.rpartition(".")
+        chains[chain].add(key)
+    dropped: list[str] = []
+    for chain, optional in chains.items():
         try:
-            fewer = _count(teacher.get_submodule(chain)) - _count(student.get_submodule(chain))
+            whole, count = _keys(teacher.get_submodule(chain)), len(_keys(student.get_submodule(chain)))
         except AttributeError:
             return None
-        if not 0 <= fewer <= len(blocks):
+        if not len(whole) - len(optional) <= count <= len(whole):
             return None
-        if fewer:
-            surplus[chain] = fewer
-    lineage = Lineage(blocks={chain: chains[chain] for chain in surplus}, surplus=surplus)
-    shallow = CutNetwork.of(teacher).without([], {}, [b for chain in surplus for b in chains[chain][-surplus[chain] :]])
+        kept = _evenly(whole, optional, count)
+        dropped += [_join(chain, key) for key in whole if key not in kept]
+    shallow = CutNetwork.of(teacher).without([], {}, dropped)
     narrowed = _narrowed(shallow, student, lambda group, count: range(count), example_NCHW)
-    if narrowed is None or (not surplus and not narrowed.kept):
+    if narrowed is None or (not dropped and not narrowed.kept):
         return None
-    return None if _state(student, narrowed.network) is None else lineage
+    return None if _state(student, narrowed.network) is None else Lineage(dropped=dropped)
 
 
 @torch.no_grad()
@@ -74,9 +69,10 @@ def inherit(
     batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
     example_NCHW: Tensor,
 ) -> None:
-    """Give a student the weights of those parts of its teacher that are worth most, in place.
+    """Give a student the weights of a part of its teacher, in place.
 
-    Blocks go by what the logits lose without them, in :data:`BITES` bites; channels by their Taylor scores. The rest is
+    Of each chain, blocks are kept at even distances: each then stands for itself and those that follow. (Blocks that go
+    by what each is worth alone were not better; docs/research-log.md.) Channels go by their Taylor scores. The rest is
     fitted by least squares to what the teacher computes.
 
     Args:
@@ -88,31 +84,16 @@ def inherit(
     Raises:
         ConfigError: the teacher's channels cannot be traced after all.
     """
-    blocks = [block for chain in lineage.blocks.values() for block in chain]
-    targets = Targets.of(teacher, blocks, (x_NCHW for x_NCHW, _ in batches()), example_NCHW)
-    now, left = CutNetwork.of(teacher), dict(lineage.surplus)
-    gone: set[str] = set()
-    for bite in range(BITES, 0, -1):
-        candidates = [b for chain, own in lineage.blocks.items() if left[chain] for b in own if b not in gone]
-        if not candidates:
-            break
-        values = measure_values(now, targets.few, targets.unseen, [], {}, floors={}, blocks=candidates)
-        going: list[str] = []
-        for chain, own in lineage.blocks.items():
-            ranked = sorted((b for b in own if b not in gone), key=lambda block: values.blocks.get(block, 0.0))
-            part = -(-left[chain] // bite)
-            going += ranked[:part]
-            left[chain] -= part
-        gone.update(going)
-        now = now.without([], {}, going)
-        now.fit(targets.whole)
+    targets = Targets.of(teacher, lineage.dropped, (x_NCHW for x_NCHW, _ in batches()), example_NCHW)
+    shallow = CutNetwork.of(teacher).without([], {}, lineage.dropped)
+    shallow.fit(targets.whole)
     with torch.enable_grad():
-        gates = gate_scores(now.network, batches())
+        gates = gate_scores(shallow.network, batches())
 
     def least(group: ChannelGroup, count: int) -> Sequence[int]:
         return group.scores(gates).sort(stable=True).indices[:count].tolist()
 
-    narrowed = _narrowed(now, student, least, example_NCHW)
+    narrowed = _narrowed(shallow, student, least, example_NCHW)
     if narrowed is None:
         raise ConfigError("the student is no part of its teacher")
     if narrowed.kept:
@@ -204,8 +185,18 @@ def _outputs(module: nn.Module) -> int:
     return module.out_features if isinstance(module, nn.Linear) else 0
 
 
-def _count(chain: nn.Module) -> int:
-    return sum(child is not None for child in chain._modules.values())
+def _keys(chain: nn.Module) -> list[str]:
+    return [key for key, child in chain._modules.items() if child is not None]
+
+
+def _evenly(keys: Sequence[str], optional: Collection[str], count: int) -> set[str]:
+    """So many of the keys: all that are not optional, and others at even distances, the first one if possible."""
+    needed = [place for place, key in enumerate(keys) if key not in optional]
+    even = [number * len(keys) // count for number in range(count)]
+    others = [place for place in even if place not in needed]
+    # Those beside a needed one are given up for it.
+    others.sort(key=lambda place: min((abs(place - each) for each in needed), default=0), reverse=True)
+    return {keys[place] for place in [*needed, *others[: count - len(needed)]]}
 
 
 def _join(module: str, key: str) -> str:

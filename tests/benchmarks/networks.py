@@ -148,9 +148,13 @@ def measure(name: str, stages: list[str]) -> None:
             print(json.dumps(found), flush=True)
 
 
-def calibrated(name: str) -> nn.Module:
-    """A network with random weights, and the statistics of noise in its BatchNorms."""
-    side = SIDES.get(name, 64)
+def calibrated(name: str, side: int | None = None) -> nn.Module:
+    """A network with random weights, and the statistics of noise in its BatchNorms.
+
+    Args:
+        side: of its images, in pixels; None takes what the benchmark takes.
+    """
+    side = side or SIDES.get(name, 64)
     network = load_model(name, weights="none", num_classes=CLASSES, image_size=side, mean=MEAN, std=STD).network
     for layer in batchnorm_layers(network):
         layer.momentum = None  # the mean over all batches, of which there is one
