@@ -73,6 +73,8 @@ class Distillation(Criterion):
         pairs: the feature maps that the student predicts; none without a teacher.
         group: the processes that train together.
         layout: of the views in memory, which teacher and student take.
+        first_NCHW: network input for which regressors are fitted before the first step: a student that begins with
+            trained weights would lose them to regressors that know nothing yet. None lets them begin anew.
     """
 
     teacher: Labeller | None
@@ -81,6 +83,7 @@ class Distillation(Criterion):
     pairs: Sequence[FeaturePair] = ()
     group: Group = ALONE
     layout: torch.memory_format = torch.channels_last
+    first_NCHW: Tensor | None = None
 
     @classmethod
     def of(
@@ -92,6 +95,7 @@ class Distillation(Criterion):
         example_NCHW: Tensor,
         group: Group = ALONE,
         compiler: Compiler | None = None,
+        first_NCHW: Tensor | None = None,
     ) -> Distillation:
         """By the settings of ``training``: temperature, feature_weight, labels.
 
@@ -99,6 +103,7 @@ class Distillation(Criterion):
             teacher: in eval mode, and left as it is. None if there is none, so that the labels are the stored ones.
             example_NCHW: any network input, on the device of student and teacher.
             compiler: of the teacher's forward pass; None runs it eager.
+            first_NCHW: see the class.
         """
         if training.labels == "stored":
             teacher = None
@@ -122,6 +127,7 @@ class Distillation(Criterion):
             pairs=pairs,
             group=group,
             layout=layout,
+            first_NCHW=first_NCHW,
         )
 
     def views(self, training: Training, preprocessing: Preprocessing) -> Views:
@@ -135,7 +141,10 @@ class Distillation(Criterion):
         )
 
     def wrap(self, student: nn.Module) -> nn.Module:
-        return StudentWithRegressors(student, self.pairs)
+        network = StudentWithRegressors(student, self.pairs)
+        if self.first_NCHW is not None and self.teacher is not None and self.pairs:
+            network.fit(self.first_NCHW, self.teacher.features(self.first_NCHW))
+        return network
 
     def release(self, network: nn.Module) -> None:
         assert isinstance(network, StudentWithRegressors)

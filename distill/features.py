@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..shared.structure.linear_fit import RIDGE, solve
+
+FIT_ROWS = 2**15  # pixels of a map that a regressor is fitted to, about, at most
 PER_SIDE = 3  # pairs for one side, at most: each costs a 1x1 convolution of the student's map
 
 
@@ -130,6 +133,17 @@ class Regressor(nn.Module):
         self.norm = nn.BatchNorm2d(in_channels, affine=False)
         self.conv = nn.Conv2d(in_channels + 1, out_channels, 1, bias=False)
 
+    @torch.no_grad()
+    def fit(self, student_NCHW: Tensor, teacher_NCHW: Tensor) -> None:
+        """Begin with the prediction of least squares, in units of the teacher's root mean square."""
+        standard_NCHW = F.batch_norm(student_NCHW, None, None, training=True)
+        columns_SC, target_SC = (each.movedim(1, -1).flatten(0, -2) for each in (standard_NCHW, teacher_NCHW))
+        every = -(-len(columns_SC) // FIT_ROWS)
+        columns_SC, target_SC = columns_SC[::every], target_SC[::every]
+        columns_SC = torch.cat([columns_SC, torch.ones_like(columns_SC[:, :1])], dim=1)
+        scale = target_SC.square().mean().clamp_min(1e-6).sqrt()
+        solve(self.conv, columns_SC[:, None], target_SC / scale, ridge=RIDGE)
+
     def forward(self, student_NCHW: Tensor) -> Tensor:
         weight = self.conv.weight
         return F.conv2d(self.norm(student_NCHW), weight[:, :-1], weight[:, -1, 0, 0])
@@ -187,6 +201,19 @@ class StudentWithRegressors(nn.Module):
         """The student's logits (N, K), then for each pair a prediction (N, C, side, side) of the teacher's map."""
         logits_NK, maps = self.taps.forward(self.student, x_NCHW)
         return logits_NK, *(regressor(each) for regressor, each in zip(self.regressors, maps, strict=True))
+
+    @torch.no_grad()
+    def fit(self, x_NCHW: Tensor, features: Sequence[Tensor]) -> None:
+        """Let the regressors begin with the prediction of least squares.
+
+        Args:
+            x_NCHW: network input, for which the student runs in eval mode.
+            features: the teacher's maps for it, one of each pair.
+        """
+        _, maps = self.taps.forward(self.student.eval(), x_NCHW)
+        for regressor, own, theirs in zip(self.regressors, maps, features, strict=True):
+            assert isinstance(regressor, Regressor)
+            regressor.fit(own.float(), theirs.float())
 
     def release(self) -> None:
         """Take the hooks from the student."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..shared.models.classifier import Classifier
 from ..shared.models.preprocessing import Preprocessing
@@ -29,22 +31,25 @@ def choose_lineage(config: DistillConfig, student: Student, teacher: Classifier 
     return find_lineage(teacher.network, student.network, teacher.preprocessing.blank(1, device))
 
 
+def batches_to_inherit(
+    config: DistillConfig, shards: ShardFolder, loader: str, device: torch.device
+) -> Callable[[], Iterable[tuple[Tensor, Tensor]]]:
+    """The batches that a student is fitted on before its training, the same in all processes."""
+    size = config.training.batch_size
+    batches = make_loader(shards, loader, batch_size=size, shuffle=True, seed=config.seed, device=device)
+    return scored_batches(batches, Preprocessing.of(shards.manifest.teacher), images=FIT_IMAGES, batch_size=size)
+
+
 def give_weights(
-    config: DistillConfig, shards: ShardFolder, teacher: Classifier, student: nn.Module, lineage: Lineage, loader: str
+    student: nn.Module,
+    teacher: Classifier,
+    lineage: Lineage,
+    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
 ) -> None:
-    """Let a student begin as a part of its teacher, in place."""
+    """Let a student begin as a part of its teacher, in place, and say so."""
     started = time.monotonic()
     device = next(student.parameters()).device
-    size = config.training.batch_size
-    preprocessing = Preprocessing.of(shards.manifest.teacher)
-    batches = make_loader(shards, loader, batch_size=size, shuffle=True, seed=config.seed, device=device)
-    inherit(
-        student,
-        teacher.network,
-        lineage,
-        scored_batches(batches, preprocessing, images=FIT_IMAGES, batch_size=size),
-        preprocessing.blank(1, device),
-    )
+    inherit(student, teacher.network, lineage, batches, teacher.preprocessing.blank(1, device))
     blocks = len(lineage.dropped)
     what = f"without {blocks} of its blocks" if blocks else "with fewer channels"
     seconds = time.monotonic() - started

@@ -44,6 +44,12 @@ class Labeller:
         """Soft labels (N, K); the mean square of each wanted feature map, (P,); and the maps, (N, C, side, side)."""
         return self._answers(x_NCHW)
 
+    @torch.no_grad()
+    def features(self, x_NCHW: Tensor) -> list[Tensor]:
+        """The wanted feature maps, of any number of images; never compiled."""
+        with autocast(x_NCHW):
+            return self._taps.forward(self.network, x_NCHW)[1]
+
     def _answer(self, x_NCHW: Tensor) -> tuple[Tensor, ...]:
         with autocast(x_NCHW):
             logits_NK, maps = self._taps.forward(self.network, x_NCHW)

@@ -27,12 +27,13 @@ from .criterion import Distillation
 from .distributed import Group, joined, share_processors, torchrun_place
 from .effects import without_effect
 from .events import require_tensorboard
-from .inheriting import choose_lineage, give_weights
+from .inheriting import batches_to_inherit, choose_lineage, give_weights
 from .measuring import Agreement, measure_first
 from .muon import multiply_adds
 from .networks import find_teacher, start_student
 from .progress import Measure
 from .report import DistillReport
+from .scored import first_images
 from .step import choose_compiler, images_seen, seconds_per_step
 from .trainer import train
 
@@ -196,13 +197,17 @@ def _train(
     training, preprocessing = config.training, Preprocessing.of(shards.manifest.teacher)
     example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
     networks = {"student": student, "teacher": teacher.network if teacher else None, "example_NCHW": example_NCHW}
-    if lineage and teacher and not group.from_first(folder.checkpoint.exists() and not config.overwrites):
-        if group.is_first:
-            give_weights(config, shards, teacher, student, lineage, loader)
-        student.load_state_dict(group.from_first(student.state_dict()))
+    first_NCHW = None
+    if lineage and teacher:
+        scored = batches_to_inherit(config, shards, loader, example_NCHW.device)
+        first_NCHW = first_images(scored)
+        if not group.from_first(folder.checkpoint.exists() and not config.overwrites):
+            if group.is_first:
+                give_weights(student, teacher, lineage, scored)
+            student.load_state_dict(group.from_first(student.state_dict()))
     images = images_seen(training, shards)
     compiler = choose_compiler(training, **networks, images=images, title="distill", group=group)
-    criterion = Distillation.of(training, **networks, group=group, compiler=compiler)
+    criterion = Distillation.of(training, **networks, group=group, compiler=compiler, first_NCHW=first_NCHW)
     views = criterion.views(training, preprocessing)
     if group.is_first:
         warn_of_no_effect(config, without_effect(training, criterion, views))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..distill.criterion import Distillation
 from ..distill.effects import without_effect
@@ -40,12 +40,14 @@ def repair(
     network: nn.Module,
     folder: ResultFolder,
     measure: Measure,
+    first_NCHW: Tensor,
 ) -> None:
     """Train the smaller network, in place, to compute what its teacher computes.
 
     Args:
         folder: gets the checkpoints, from which an interrupted training goes on.
         measure: says how good the network is meanwhile.
+        first_NCHW: network input for which the regressors are fitted before the first step.
 
     Raises:
         DreamError: the loss became NaN or infinite.
@@ -57,7 +59,7 @@ def repair(
     compiler = choose_compiler(
         training, student=network, teacher=teacher.network, images=images, example_NCHW=example_NCHW, title="repair"
     )
-    criterion, views = _criterion(config, teacher, network, compiler)
+    criterion, views = _criterion(config, teacher, network, compiler, first_NCHW)
     train(
         network,
         make_training_loader(config, shards, device),
@@ -74,12 +76,21 @@ def repair(
 
 
 def _criterion(
-    config: PruneConfig, teacher: Classifier, network: nn.Module, compiler: Compiler | None = None
+    config: PruneConfig,
+    teacher: Classifier,
+    network: nn.Module,
+    compiler: Compiler | None = None,
+    first_NCHW: Tensor | None = None,
 ) -> tuple[Distillation, Views]:
     """The loss of a network that is to compute what the teacher computes, and the views that it is taken on."""
     example_NCHW = teacher.preprocessing.blank(1, next(network.parameters()).device)
     criterion = Distillation.of(
-        config.training, student=network, teacher=teacher.network, example_NCHW=example_NCHW, compiler=compiler
+        config.training,
+        student=network,
+        teacher=teacher.network,
+        example_NCHW=example_NCHW,
+        compiler=compiler,
+        first_NCHW=first_NCHW,
     )
     return criterion, criterion.views(config.training, teacher.preprocessing)
 

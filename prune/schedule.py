@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ..shared.core.errors import ConfigError
 from ..shared.structure.cut import CutNetwork
 from ..shared.structure.targets import Targets
 from .choosing import Parts, choose_part
@@ -53,7 +54,7 @@ def prune_network(
         The last one.
 
     Raises:
-        ConfigError: the architecture cannot be pruned.
+        ConfigError: the architecture cannot be pruned, or a known choice is of another one.
     """
     targets = Targets.of(network, plan.blocks, (x_NCHW for x_NCHW, _ in batches()), example_NCHW)
     now, cut = CutNetwork.of(network), CutNetwork.of(network)
@@ -66,6 +67,8 @@ def prune_network(
             choices.append(choose_part(now, network, plan, parts, share, example_NCHW=example_NCHW))
             keep(choices)
         choice = choices[iteration - 1]
+        if not choice.fits(groups, plan.blocks):
+            raise ConfigError("the choices in the output folder are of another network: run again with --overwrite")
         cut = now.without(groups, choice.removed, choice.dropped, example_NCHW=example_NCHW)
         now = cut.copy()
         now.fit(targets.whole)

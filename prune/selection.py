@@ -30,6 +30,14 @@ class Choice:
     dropped: tuple[str, ...]
     left: float
 
+    def fits(self, groups: Sequence[ChannelGroup], blocks: Sequence[str]) -> bool:
+        """Whether it can be made of a network that has these groups and blocks."""
+        sizes = {group.name: group.num_channels for group in groups}
+        return {*self.dropped} <= {*blocks} and all(
+            len({*channels}) == len(channels) < sizes.get(name, 0) and {*channels} <= {*range(sizes[name])}
+            for name, channels in self.removed.items()
+        )
+
 
 def select(
     groups: Sequence[ChannelGroup],

@@ -14,6 +14,7 @@ from ..distill.distributed import share_processors
 from ..distill.events import require_tensorboard
 from ..distill.measuring import measure_first
 from ..distill.progress import Measure
+from ..distill.scored import first_images
 from ..shared.cli.checking import check_shards
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic
@@ -138,7 +139,7 @@ def _prune_and_repair(
     if images is not None:
         raw, ls = (top1(each.network, images, teacher.preprocessing) for each in (bite.cut, bite.fitted))
         pruned = Pruned(top1_raw=raw, top1_ls=ls, seconds=seconds)
-    repair(config, job.shards, teacher, network, folder, measure)
+    repair(config, job.shards, teacher, network, folder, measure, first_images(job.batches()))
     save_model(
         config.out,
         network,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dreamdistill.distill.criterion import Distillation, feature_loss
 from dreamdistill.distill.features import (
     FeatureMap,
     FeaturePair,
@@ -18,7 +19,11 @@ from dreamdistill.distill.features import (
     find_feature_maps,
     match_feature_maps,
 )
+from dreamdistill.distill.recipe import Training
+from dreamdistill.distill.views import View
+from dreamdistill.shared.core.launch import Rows
 from dreamdistill.shared.models.networks import NETWORKS, BasicBlock, SmallResNet
+from dreamdistill.shared.shards.batches import Batch
 
 
 def network(name: str, in_channels: int = 3) -> nn.Module:
@@ -149,3 +154,34 @@ def test_looking_for_feature_maps_leaves_a_student_as_it_was() -> None:
 def test_a_student_without_pairs_has_no_regressors() -> None:
     (logits,) = StudentWithRegressors(network("digits_cnn", 1), [])(torch.randn(2, 1, 8, 8))
     assert logits.shape == (2, 10)
+
+
+def test_a_fitted_regressor_predicts_what_is_linear_in_the_students_map() -> None:
+    torch.manual_seed(0)
+    student_NCHW = 3 * torch.randn(16, 5, 8, 8) + 2
+    teacher_NCHW = torch.einsum("nchw,dc->ndhw", student_NCHW, torch.randn(7, 5)) + torch.randn(7)[:, None, None]
+    regressor = Regressor(5, 7)
+    regressor.fit(student_NCHW, teacher_NCHW)
+    loss = feature_loss(regressor.train()(student_NCHW), teacher_NCHW, teacher_NCHW.square().mean())
+    assert loss.item() < 1e-4
+
+
+def test_a_copy_of_the_teacher_begins_with_a_loss_of_almost_nothing() -> None:
+    torch.manual_seed(0)
+    teacher = NETWORKS["digits_cnn"].build(num_classes=10, in_channels=1).eval()
+    x_NCHW = torch.randn(64, 1, 8, 8)
+    training = Training()
+    fitted, new = (
+        Distillation.of(
+            training, student=copy.deepcopy(teacher), teacher=teacher, example_NCHW=x_NCHW[:1], first_NCHW=first_NCHW
+        )
+        for first_NCHW in (x_NCHW, None)
+    )
+    batch = Batch(torch.zeros(64, 1, 8, 8), torch.zeros(64, 10), torch.zeros(64, dtype=torch.long), Rows(64))
+    view = View(x_NCHW=x_NCHW, rows=Rows(64), batch=batch)
+    losses: list[float] = []
+    for criterion in (fitted, new):
+        network = criterion.wrap(copy.deepcopy(teacher).eval()).train()
+        network.student.eval()  # type: ignore[union-attr]
+        losses.append(criterion.parts(network(x_NCHW), criterion.targets(view))["features"].item())
+    assert losses[0] < 0.02 * losses[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from dreamdistill.prune.config import Budget
 from dreamdistill.prune.costs import NetworkCost
 from dreamdistill.prune.patterns import Patterns
 from dreamdistill.prune.planning import MIN_SHARE, PruningPlan, plan_pruning
+from dreamdistill.prune.schedule import prune_network
 from dreamdistill.prune.selection import Choice, select
 from dreamdistill.prune.units import COUNTED
 from dreamdistill.shared.core.errors import ConfigError
@@ -140,3 +142,28 @@ def test_no_choice_takes_all_where_less_is_enough(resnet20: nn.Module, seed: int
     values = random_values(plan.groups(resnet20, X_NCHW), plan.blocks, seed)
     values = Values(order=values.order, channels=values.channels, blocks=dict.fromkeys(plan.blocks, 1e6))
     assert 0.69 * plan.total <= choice_of(resnet20, plan, values).left <= 0.7 * plan.total
+
+
+def test_a_choice_of_another_network_is_known(resnet20: nn.Module) -> None:
+    plan = plan_pruning(resnet20, Budget(option="macs", left=0.5), example_NCHW=X_NCHW)
+    groups = plan.groups(resnet20, X_NCHW)
+    choice = choice_of(resnet20, plan, random_values(groups, plan.blocks, 4))
+    assert choice.fits(groups, plan.blocks)
+    for wrong in (
+        replace(choice, removed={"layer9": (0,)}),
+        replace(choice, removed={"layer1.0.conv1": (0, 0)}),
+        replace(choice, removed={"layer1.0.conv1": (99,)}),
+        replace(choice, removed={"layer1.0.conv1": (-1,)}),
+        replace(choice, removed={"layer1.0.conv1": tuple(range(16))}),
+        replace(choice, dropped=("conv1",)),
+    ):
+        assert not wrong.fits(groups, plan.blocks)
+    with pytest.raises(ConfigError, match="--overwrite"):
+        prune_network(
+            resnet20,
+            plan,
+            iterations=1,
+            batches=lambda: [(torch.randn(8, 3, 32, 32), torch.arange(8))],
+            example_NCHW=X_NCHW,
+            known=[replace(choice, dropped=("conv1",))],
+        )
