@@ -15,7 +15,6 @@ command = stage_command(
     examples=(
         ("the teacher without 30 % of its filters", "di-prune --ratio 0.3"),
         ("half of the multiply-adds, measured on real images", "di-prune --macs 0.5 --eval imagenet/val"),
-        ("twice as fast on this device, for one image", "di-prune --latency 0.5"),
         ("how good it will be, over the budget", "di-prune --macs 0.5 --curve"),
     ),
     other=("curve", "draw accuracy over the budget, by least squares alone, and stop"),
