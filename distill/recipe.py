@@ -29,7 +29,11 @@ class Training(Settings):
         group=_TRAINING,
     )
     batch_size: int = setting(
-        32, help="images in a step; small batches make many steps of few images", min=2, group=_TRAINING
+        32,
+        help="images in a step; small batches make many steps of few images",
+        min=2,
+        group=_TRAINING,
+        advanced=True,
     )
     lr: float = setting(
         0.05,

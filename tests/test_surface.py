@@ -38,8 +38,8 @@ OPTIONS = {
 SHOWN = {
     "invert.cli": "--teacher --weights --num-classes --mean --std --image-size --out --images --recipe --workers"
     " --check",
-    "distill.cli": "--out --shards --student --inherit --eval --teacher --weights --epochs --batch-size --lr --flip",
-    "prune.cli": "--out --shards --ratio --macs --latency --eval --curve --repair --epochs --batch-size --lr --flip",
+    "distill.cli": "--out --shards --student --inherit --eval --teacher --weights --epochs --lr --flip",
+    "prune.cli": "--out --shards --ratio --macs --latency --eval --curve --repair --epochs --lr --flip",
 }
 GENERAL = "--config --dry-run --json --help-all"
 
