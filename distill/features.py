@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ..shared.structure.linear_fit import RIDGE, solve
 
+FIT_IMAGES = 128  # that the regressors are fitted on, at most
 FIT_ROWS = 2**15  # pixels of a map that a regressor is fitted to, about, at most
 PER_SIDE = 3  # pairs for one side, at most: each costs a 1x1 convolution of the student's map
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-import torch
 from torch import Tensor
 
 from ..shared.models.preprocessing import Preprocessing
@@ -28,13 +27,3 @@ def scored_batches(
             yield preprocessing.normalize(batch.images), batch.targets
 
     return normalized
-
-
-def first_images(batches: Callable[[], Iterable[tuple[Tensor, Tensor]]], count: int = 128) -> Tensor:
-    """The first images of :func:`scored_batches`, (N, C, H, W) with at most so many."""
-    found: list[Tensor] = []
-    for x_NCHW, _ in batches():
-        found.append(x_NCHW[: count - sum(map(len, found))])
-        if sum(map(len, found)) == count:
-            break
-    return torch.cat(found)

@@ -22,18 +22,19 @@ from ..shared.shards.batches import Batch
 from ..shared.shards.folder import ShardFolder
 from ..shared.shards.loaders import make_loader, resolve_loader
 from ..shared.structure.inheritance import Lineage
+from ..shared.structure.targets import first_images
 from .config import DistillConfig
 from .criterion import Distillation
 from .distributed import Group, joined, share_processors, torchrun_place
 from .effects import without_effect
 from .events import require_tensorboard
+from .features import FIT_IMAGES
 from .inheriting import batches_to_inherit, choose_lineage, give_weights
 from .measuring import Agreement, measure_first
 from .muon import multiply_adds
 from .networks import find_teacher, start_student
 from .progress import Measure
 from .report import DistillReport
-from .scored import first_images
 from .step import choose_compiler, images_seen, seconds_per_step
 from .trainer import train
 
@@ -200,7 +201,7 @@ def _train(
     first_NCHW = None
     if lineage and teacher:
         scored = batches_to_inherit(config, shards, loader, example_NCHW.device)
-        first_NCHW = first_images(scored)
+        first_NCHW = first_images((x_NCHW for x_NCHW, _ in scored()), FIT_IMAGES)
         if not group.from_first(folder.checkpoint.exists() and not config.overwrites):
             if group.is_first:
                 give_weights(student, teacher, lineage, scored)

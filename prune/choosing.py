@@ -44,7 +44,8 @@ class Parts:
             groups: those of the plan, in the cut network.
             batches: for the scores of single channels.
         """
-        blocks = [block for block in plan.blocks if block not in dropped_blocks(cut.network)]
+        dropped = dropped_blocks(cut.network)
+        blocks = [block for block in plan.blocks if block not in dropped]
         gates = gate_scores(cut.network, batches)
         values = measure_values(cut, targets.few, targets.unseen, groups, gates, floors=plan.floors, blocks=blocks)
         return cls(groups=groups, blocks=blocks, values=values)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import sys
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..distill.distributed import share_processors
 from ..distill.events import require_tensorboard
+from ..distill.features import FIT_IMAGES
 from ..distill.measuring import measure_first
 from ..distill.progress import Measure
-from ..distill.scored import first_images
 from ..shared.cli.checking import check_shards
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic
@@ -26,6 +27,7 @@ from ..shared.models.checkpoints import MODEL_JSON, save_model
 from ..shared.models.classifier import Classifier, load_model
 from ..shared.models.results import ResultFolder
 from ..shared.shards.loaders import resolve_loader
+from ..shared.structure.targets import first_images
 from .choices import Choices
 from .config import UNITS, PruneConfig
 from .curve import curve
@@ -131,7 +133,8 @@ def _prune_and_repair(
     warn_of_repair(config, teacher)
     started = time.monotonic()
     # A run that was killed makes the same choices again, and goes on from the checkpoint of the repair.
-    bite = _prune(job, plan, folder)
+    batches = job.batches()
+    bite = _prune(job, plan, folder, batches)
     network = bite.fitted.network.requires_grad_(True)
     write_layers(config.out / LAYERS, job, plan, network)
     seconds = time.monotonic() - started
@@ -139,7 +142,8 @@ def _prune_and_repair(
     if images is not None:
         raw, ls = (top1(each.network, images, teacher.preprocessing) for each in (bite.cut, bite.fitted))
         pruned = Pruned(top1_raw=raw, top1_ls=ls, seconds=seconds)
-    repair(config, job.shards, teacher, network, folder, measure, first_images(job.batches()))
+    first_NCHW = first_images((x_NCHW for x_NCHW, _ in batches()), FIT_IMAGES)
+    repair(config, job.shards, teacher, network, folder, measure, first_NCHW)
     save_model(
         config.out,
         network,
@@ -152,7 +156,9 @@ def _prune_and_repair(
     return pruned
 
 
-def _prune(job: PruneJob, plan: PruningPlan, folder: ResultFolder) -> Bite:
+def _prune(
+    job: PruneJob, plan: PruningPlan, folder: ResultFolder, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]]
+) -> Bite:
     config = job.config
     saved = Choices(run=folder.identity) if config.overwrites else Choices.read(config.out, folder.identity)
     with ProgressBar("prune", total=config.iterations, unit="iterations") as bar:
@@ -160,7 +166,7 @@ def _prune(job: PruneJob, plan: PruningPlan, folder: ResultFolder) -> Bite:
             job.teacher.network,
             plan,
             iterations=config.iterations,
-            batches=job.batches(),
+            batches=batches,
             example_NCHW=job.example_NCHW,
             known=saved.choices,
             keep=lambda choices: saved.write(config.out, choices),

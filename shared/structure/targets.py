@@ -43,7 +43,8 @@ class Targets:
             batches: network input, (N, C, H, W) each.
             example_NCHW: one image; only its shape matters.
         """
-        x_NCHW = _first_images(batches)
+        pixels = example_NCHW.shape[2] * example_NCHW.shape[3]
+        x_NCHW = first_images(batches, min(FIT_IMAGES, max(2, FIT_PIXELS // pixels)))
         count = int(VALUE_MACS / count_macs(network, example_NCHW))
         few = min(max(count, VALUE_IMAGES[0]), VALUE_IMAGES[1], len(x_NCHW))
         fitted = few - few // 3
@@ -54,13 +55,12 @@ class Targets:
         )
 
 
-def _first_images(batches: Iterable[Tensor]) -> Tensor:
+def first_images(batches: Iterable[Tensor], most: int) -> Tensor:
+    """The first images of some batches, (N, C, H, W) with at most so many."""
     found: list[Tensor] = []
-    count = 0
     for x_NCHW in batches:
-        most = min(FIT_IMAGES, max(2, FIT_PIXELS // (x_NCHW.shape[2] * x_NCHW.shape[3])))
-        found.append(x_NCHW[: most - count])
-        count += len(found[-1])
-        if count >= most:
+        found.append(x_NCHW[:most])
+        most -= len(found[-1])
+        if not most:
             break
     return torch.cat(found)
