@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -63,15 +64,15 @@ def test_the_cut_network_is_the_one_of_least_loss(network: nn.Module) -> None:
     plan = plan_pruning(network, Budget(option="macs", left=0.6), example_NCHW=X_NCHW[:1])
     seen: list[int] = []
     kept: list[Sequence[Choice]] = []
-    bite = prune_network(
+    prune = partial(
+        prune_network,
         network,
         plan,
         iterations=2,
         batches=lambda: [(X_NCHW, TARGETS_N)],
         example_NCHW=X_NCHW[:1],
-        keep=kept.append,
-        report_progress=seen.append,
     )
+    bite = prune(keep=kept.append, report_progress=seen.append)
     assert seen == [1, 2]
     assert "layer2.1" in dropped_blocks(bite.fitted.network)
     before = count_macs(network, X_NCHW[:1])
@@ -83,13 +84,5 @@ def test_the_cut_network_is_the_one_of_least_loss(network: nn.Module) -> None:
     def unasked(choices: Sequence[Choice]) -> None:
         raise AssertionError("what was chosen before is not chosen again")
 
-    again = prune_network(
-        network,
-        plan,
-        iterations=2,
-        batches=lambda: [(X_NCHW, TARGETS_N)],
-        example_NCHW=X_NCHW[:1],
-        known=kept[-1],
-        keep=unasked,
-    )
+    again = prune(known=kept[-1], keep=unasked)
     assert torch.equal(again.fitted.network(X_NCHW), bite.fitted.network(X_NCHW))
