@@ -40,8 +40,15 @@ def count_macs(network: nn.Module, example_NCHW: Tensor) -> int:
     torch counts a multiply-add as two operations, so this is half of its figure. Puts the network in eval mode.
     """
     network.eval()
-    with FlopCounterMode(display=False) as counter:
-        network(example_NCHW)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:  # the counter fails where one is the input of a module, as a class token may be
+        parameter.requires_grad_(False)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            network(example_NCHW)
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
     return counter.get_total_flops() // 2
 
 

@@ -104,9 +104,9 @@ class _Fit(Hooked):
         if target is None or torch.allclose(found, target, atol=1e-5, rtol=1e-4):
             return None
         computed = computed_of(layer, columns)
+        if computed.shape != (len(found) * found.shape[1], found.shape[2]):
+            return None  # the last layer to run is not what is added: the gate of squeeze-and-excitation, say
         wanted = computed + ((target - found) / slope(norm)).flatten(0, -2)
-        if wanted.shape != computed.shape:
-            return None
         saved = [each.clone() for each in fitted_tensors(layer, norm)]
         solve(layer, columns, wanted, ridge=RIDGE, norm=norm)
         self._paused = True

@@ -50,7 +50,7 @@ def observe(
         rows: samples of each layer at least, where the maps have as many positions.
         seed: of the positions.
     """
-    observer = _Observer(whole, blocks, Samples(len(x_NCHW), rows, seed))
+    observer = _Observer(whole, blocks, Samples(rows, seed))
     observer.run(x_NCHW)
     for name in observer.several():
         observer.outputs.pop(name, None)  # of a layer that runs more than once, each output has another target

@@ -13,35 +13,36 @@ class Samples:
     """Random positions, the same for all maps of one size.
 
     Args:
-        images: N.
         rows: samples of a layer at least, where the maps have as many positions.
         seed: of the positions.
     """
 
-    def __init__(self, images: int, rows: int, seed: int) -> None:
-        self._count = -(-rows // images)
-        self._images, self._seed = images, seed
+    def __init__(self, rows: int, seed: int) -> None:
+        self._rows, self._seed = rows, seed
         self._places: dict[tuple[int, ...], Tensor] = {}
 
-    def places(self, size: tuple[int, ...]) -> Tensor:
-        """(N, positions) indices into a flattened map of this size."""
-        if size not in self._places:
-            total = torch.Size(size).numel()
+    def places(self, maps: int, size: tuple[int, ...]) -> Tensor:
+        """(maps, positions) indices into so many flattened maps of this size.
+
+        There may be more maps than images: windows of an image may be a batch of their own.
+        """
+        if (maps, *size) not in self._places:
+            count, total = -(-self._rows // maps), torch.Size(size).numel()
             draw = torch.Generator().manual_seed(self._seed)
-            if total <= self._count:
-                chosen = torch.arange(total).expand(self._images, -1)
+            if total <= count:
+                chosen = torch.arange(total).expand(maps, -1)
             else:
-                chosen = torch.rand(self._images, total, generator=draw).topk(self._count, dim=1).indices
-            self._places[size] = chosen
-        return self._places[size]
+                chosen = torch.rand(maps, total, generator=draw).topk(count, dim=1).indices
+            self._places[maps, *size] = chosen
+        return self._places[maps, *size]
 
     def of(self, module: nn.Module, x: Tensor) -> Tensor:
         """(N, positions, channels) of a module's input or output: (N, C, H, W), or (N, ..., C) of a linear layer."""
         if isinstance(module, nn.Linear) or x.ndim != 4:
             tokens_NTC = x.reshape(x.shape[0], -1, x.shape[-1])
-            places = self.places((tokens_NTC.shape[1],)).to(x.device)
+            places = self.places(len(x), (tokens_NTC.shape[1],)).to(x.device)
             return tokens_NTC.gather(1, places[:, :, None].expand(-1, -1, x.shape[-1]))
-        places = self.places(tuple(x.shape[2:])).to(x.device)
+        places = self.places(len(x), tuple(x.shape[2:])).to(x.device)
         return x.flatten(2).gather(2, places[:, None].expand(-1, x.shape[1], -1)).transpose(1, 2)
 
 
@@ -79,7 +80,7 @@ def _windows(module: nn.Conv2d, x_NCHW: Tensor, samples: Samples) -> Tensor:
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     padded = F.pad(x_NCHW, (*width[:2], *height[:2]), mode=mode)
     rows, columns = height[2], width[2]
-    places_NS = samples.places((rows, columns)).to(x_NCHW.device)
+    places_NS = samples.places(len(x_NCHW), (rows, columns)).to(x_NCHW.device)
     tops, lefts = (places_NS // columns) * module.stride[0], (places_NS % columns) * module.stride[1]
     down = torch.arange(module.kernel_size[0], device=x_NCHW.device) * module.dilation[0]
     right = torch.arange(module.kernel_size[1], device=x_NCHW.device) * module.dilation[1]

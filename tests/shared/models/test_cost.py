@@ -32,6 +32,21 @@ def test_filters_parameters_and_macs_match_a_count_by_hand() -> None:
     assert cost.count_macs(network, torch.zeros(4, 3, 6, 6)) == 4 * macs
 
 
+def test_multiply_adds_of_a_network_that_hands_a_parameter_to_a_module() -> None:
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token, self.linear = nn.Parameter(torch.ones(1, 3)), nn.Linear(3, 2)
+
+        def forward(self, x_NCHW: Tensor) -> Tensor:
+            return self.linear(self.token) + x_NCHW.mean((1, 2, 3))[:, None]
+
+    network = Token()
+    network.linear.weight.requires_grad_(False)
+    assert cost.count_macs(network, torch.zeros(1, 3, 4, 4)) == 6
+    assert [p.requires_grad for p in network.parameters()] == [True, False, True]
+
+
 class Recorder(nn.Module):
     """Records its calls in a common list, and takes a given time."""
 

@@ -35,7 +35,7 @@ X_NCHW = torch.randn(24, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 def test_patches_explain_what_a_convolution_computes(layer: nn.Conv2d) -> None:
     x_NCHW = torch.randn(3, 6, 9, 7)
     out = layer(x_NCHW)
-    samples = Samples(3, 60, 0)
+    samples = Samples(60, 0)
     columns = patches(layer, x_NCHW, samples, samples.of(layer, out))
     assert columns is not None
     torch.testing.assert_close(computed_of(layer, columns), samples.of(layer, out).flatten(0, 1), atol=1e-5, rtol=1e-5)
@@ -47,7 +47,7 @@ def test_a_layer_that_computes_something_else_is_left_alone() -> None:
         def forward(self, input: Tensor) -> Tensor:
             return 2 * super().forward(input)
 
-    layer, x_NCHW, samples = Odd(4, 4, 3, padding=1), torch.randn(2, 4, 8, 8), Samples(2, 32, 0)
+    layer, x_NCHW, samples = Odd(4, 4, 3, padding=1), torch.randn(2, 4, 8, 8), Samples(32, 0)
     assert patches(layer, x_NCHW, samples, samples.of(layer, layer(x_NCHW))) is None
 
 
@@ -132,3 +132,55 @@ def test_a_layer_that_runs_twice_is_left_alone() -> None:
     seen = observe(whole, X_NCHW)
     assert "shared" not in seen.outputs
     assert {"first", "head"} <= set(seen.outputs)
+
+
+class Gated(nn.Module):
+    """A block whose last layer to run is a gate of another shape than the sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate = nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 6, 1)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        out = self.conv(x_NCHW)
+        return x_NCHW + out * self.gate(out.mean((2, 3), keepdim=True)).sigmoid()
+
+
+class Halves(nn.Module):
+    """A block whose last layer to run writes half of the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(6, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        half = self.first(x_NCHW)
+        return x_NCHW + torch.cat([half, self.second(half)], 1)
+
+
+class Windows(nn.Module):
+    """A block whose convolution sees the four quarters of an image as images of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(6, 6, 3, padding=1)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        quarters = torch.cat([half for row in x_NCHW.chunk(2, 2) for half in row.chunk(2, 3)])
+        a, b, c, d = self.conv(quarters).chunk(4)
+        return x_NCHW + torch.cat([torch.cat([a, b], 3), torch.cat([c, d], 3)], 2)
+
+
+@pytest.mark.parametrize("block", [Gated, Halves, Windows])
+def test_blocks_whose_layers_write_other_shapes_than_the_block(block: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    whole = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), block(), nn.ReLU(), block(), nn.Flatten(), nn.Linear(1536, 4))
+    seen = observe(whole.eval(), X_NCHW, blocks=["1", "3"], rows=960)
+    cut = CutNetwork.of(whole)
+    first = cut.network.get_submodule("0")
+    assert isinstance(first, nn.Conv2d)
+    with torch.no_grad():
+        first.weight[0] = 0  # what is cut ahead of the blocks
+    before = error(cut.network, whole)
+    cut.fit(seen)
+    assert error(cut.network, whole) < before
