@@ -26,15 +26,16 @@ class Samples:
 
         There may be more maps than images: windows of an image may be a batch of their own.
         """
-        if (maps, *size) not in self._places:
+        key = (maps, *size)
+        if key not in self._places:
             count, total = -(-self._rows // maps), torch.Size(size).numel()
             draw = torch.Generator().manual_seed(self._seed)
             if total <= count:
                 chosen = torch.arange(total).expand(maps, -1)
             else:
                 chosen = torch.rand(maps, total, generator=draw).topk(count, dim=1).indices
-            self._places[maps, *size] = chosen
-        return self._places[maps, *size]
+            self._places[key] = chosen
+        return self._places[key]
 
     def of(self, module: nn.Module, x: Tensor) -> Tensor:
         """(N, positions, channels) of a module's input or output: (N, C, H, W), or (N, ..., C) of a linear layer."""

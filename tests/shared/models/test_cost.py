@@ -39,7 +39,7 @@ def test_multiply_adds_of_a_network_that_hands_a_parameter_to_a_module() -> None
             self.token, self.linear = nn.Parameter(torch.ones(1, 3)), nn.Linear(3, 2)
 
         def forward(self, x_NCHW: Tensor) -> Tensor:
-            return self.linear(self.token) + x_NCHW.mean((1, 2, 3))[:, None]
+            return self.linear(self.token.expand(len(x_NCHW), -1)) + x_NCHW.mean((1, 2, 3))[:, None]
 
     network = Token()
     network.linear.weight.requires_grad_(False)
