@@ -11,25 +11,15 @@ import torch
 from torch import nn
 
 from .shared.core.device import pick_device
-from .shared.data.accuracy import top1
+from .shared.core.errors import ConfigError
+from .shared.data.evaluation import Evaluation, evaluate
 from .shared.data.labelled import open_labelled
+from .shared.export.config import ExportConfig
+from .shared.export.export import SUFFIXES, ExportReport, export_model
 from .shared.models import classifier
 from .shared.shards import folder
 from .shared.shards.gallery import write_gallery
 from .shared.shards.training_batches import TrainingBatches, training_batches
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """A classifier on labelled images.
-
-    Attributes:
-        top1: share of the images whose highest logit is at their label, 0 to 1.
-        name: the images, as they were named.
-    """
-
-    top1: float
-    name: str
 
 
 class Classifier(classifier.Classifier):
@@ -60,18 +50,69 @@ class Classifier(classifier.Classifier):
         made.folder, made.report = folder, dict(report or {})
         return made
 
-    def evaluate(self, images: str | Path, *, device: str = "auto", batch_size: int = 256) -> Evaluation:
-        """Measure on labelled images.
+    def evaluate(
+        self, images: str | Path, *, teacher: Classifier | None = None, device: str = "auto", batch_size: int = 256
+    ) -> Evaluation:
+        """Measure on labelled images, as ``di-model evaluate`` does.
 
         Args:
             images: an ImageFolder, a WebDataset tar, ``torchvision:NAME:ROOT`` or ``digits``, as for ``--eval``.
+            teacher: a classifier to agree with.
 
         Raises:
             ConfigError: the images cannot be read, or their classes are others.
         """
         labelled = open_labelled(str(images), self.num_classes, self.class_names)
-        network = self.network.to(pick_device(device))
-        return Evaluation(top1=top1(network, labelled, self.preprocessing, batch_size=batch_size), name=labelled.name)
+        for each in (self, teacher):
+            if each is not None:
+                each.network.to(pick_device(device))
+        return evaluate(
+            self.logits,
+            labelled,
+            self.preprocessing,
+            num_classes=self.num_classes,
+            teacher_logits_of=teacher.logits if teacher else None,
+            batch_size=batch_size,
+        )
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        format: str | None = None,
+        normalize: bool = False,
+        batch: int | None = None,
+        shards: ShardFolder | str | Path | None = None,
+        eval: str | Path | None = None,
+    ) -> ExportReport:
+        """Write it as a file that runs without this project, as ``di-model export`` does.
+
+        Args:
+            path: the file to write.
+            format: ``onnx``, ``pt2`` or ``state_dict``; None goes by the suffix: ``.onnx``, ``.pt2`` or ``.pth``.
+            normalize: whether the file takes pixels of 0 to 255, and normalises them itself.
+            batch: images in a forward pass; None leaves it open.
+            shards: synthetic images; an int8 ONNX file is calibrated on them and written beside the other one.
+            eval: labelled images to measure the ONNX files on, as for :meth:`evaluate`.
+
+        Raises:
+            ConfigError: the network cannot be exported so, or the arguments do not go together.
+            DreamError: what was exported computes something else. Nothing is written then.
+        """
+        path = Path(path)
+        suffixes = {suffix: name for name, suffix in SUFFIXES.items()}
+        if format is None and path.suffix not in suffixes:
+            raise ConfigError(f"{path} has none of the suffixes {', '.join(suffixes)}: rename it, or give the format")
+        config = ExportConfig(
+            format=format or suffixes[path.suffix],
+            out=path,
+            int8=shards is not None,
+            shards=None if shards is None else Path(shards.path if isinstance(shards, ShardFolder) else shards),
+            normalize=normalize,
+            batch="dynamic" if batch is None else str(batch),
+            eval=None if eval is None else str(eval),
+        )
+        return export_model(self, path, config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

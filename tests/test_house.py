@@ -15,6 +15,7 @@ FLOORS = [
     ["shared/structure"],
     ["shared/data"],
     ["shared/shards"],
+    ["shared/export"],
     ["shared/cli"],
     ["invert", "distill"],
     ["prune"],
@@ -31,6 +32,7 @@ MODULES = [path for path in FILES if path.name != "__init__.py" or path.parent.n
 KNOW_CLICK_OR_RICH = {
     "shared/cli/commandline.py",
     "shared/cli/common_options.py",
+    "shared/cli/di_model.py",
     "shared/cli/di_shards.py",
     "shared/cli/help.py",
     "shared/cli/monitor_view.py",

@@ -99,7 +99,7 @@ def stage_command(
     return GroupedCommand(
         name,
         params=[
-            *(_option(setting) for setting in settings_of(config_class).values()),
+            *(option_of(setting) for setting in settings_of(config_class).values()),
             *([other_option(*other)] if other else []),
             *common_options(),
         ],
@@ -198,7 +198,8 @@ def _prefix(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
-def _option(setting: Setting) -> click.Option:
+def option_of(setting: Setting) -> click.Option:
+    """The command line's option for a field of a configuration."""
     is_switch = strip_optional(setting.type)[0] is bool
     # The click default stays None, which tells "not given" from "given the default".
     facts = [str(setting.bounds)] if setting.bounds.limits_above_or_excludes else []

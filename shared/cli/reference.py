@@ -10,7 +10,7 @@ import click
 
 from ..core.config import GENERAL
 
-_ORDER = ["di-invert", "di-distill", "di-prune", "di-run", "di-shards"]
+_ORDER = ["di-invert", "di-distill", "di-prune", "di-model", "di-run", "di-shards"]
 _INTRODUCTION = """\
 # Commands and options
 

@@ -80,6 +80,12 @@ class Classifier:
         device = next(self.network.parameters()).device
         return count_macs(self.network, self.preprocessing.blank(1, device))
 
+    @torch.no_grad()
+    def logits(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+        """Logits (N, K) of pixels, 0 to 255 of any dtype (N, C, H, W), on the network's device."""
+        device = next(self.network.parameters()).device
+        return self.network(self.preprocessing.normalize(pixels_NCHW.to(device)))
+
     def check_size(self, image_size: int) -> None:
         """Refuse images of a side that the network does not take. Each side that it takes is tried once.
 

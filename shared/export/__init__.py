@@ -1,0 +1,1 @@
+"""A classifier as a file that runs without this project."""
