@@ -14,6 +14,7 @@ from dreamdistill.distill.stage import DistillReport
 from dreamdistill.invert.stage import InvertReport
 from dreamdistill.prune.report import PruneReport
 from dreamdistill.shared.core import errors
+from dreamdistill.shared.export.export import ExportReport
 from dreamdistill.shared.shards.monitor import RunStatus
 
 ROOT = Path(__file__).parents[1]
@@ -73,9 +74,28 @@ def test_di_shards_has_its_commands() -> None:
         assert {parameter.opts[0] for parameter in command.commands[name].params} == set(expected.split()), name
 
 
+def test_di_model_has_its_commands() -> None:
+    command = importlib.import_module("dreamdistill.shared.cli.di_model").command
+    general = "folder --weights --num-classes --mean --std --image-size --code --device --json --debug --help-all"
+    options = {
+        "show": "",
+        "evaluate": "--eval --teacher --teacher-weights --batch-size",
+        "export": "--format --out --int8 --shards --normalize --batch --eval",
+    }
+    assert set(command.commands) == set(options)
+    for name, own in options.items():
+        found = {parameter.opts[0] for parameter in command.commands[name].params}
+        assert found == {*general.split(), *own.split()}, name
+
+
 @pytest.mark.parametrize(
     ("report", "keys"),
     [
+        (
+            ExportReport,
+            "file bytes max_difference top1 latency_ms file_int8 bytes_int8 top1_int8 agreement_int8 latency_int8_ms"
+            " eval",
+        ),
         (InvertReport, "images shards seconds agreement clipped verdict teacher_top1 warnings"),
         (
             DistillReport,
@@ -110,7 +130,7 @@ def test_console_scripts_and_extras() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     scripts = [line.split("=")[0].strip() for line in setup["options.entry_points"]["console_scripts"].splitlines()[1:]]
-    assert scripts == ["di-invert", "di-distill", "di-prune", "di-run", "di-shards"]
-    assert {"demo", "dali", "dali-cuda12", "timm", "ray", "score", "tensorboard", "dev"} <= set(
+    assert scripts == ["di-invert", "di-distill", "di-prune", "di-run", "di-shards", "di-model"]
+    assert {"demo", "dali", "dali-cuda12", "timm", "ray", "score", "tensorboard", "export", "dev"} <= set(
         setup["options.extras_require"]
     )

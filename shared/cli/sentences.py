@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 
 # An option, and before it perhaps the command that it belongs to, with other options of it.
-_OPTION = re.compile(r"(di-[a-z]+ (?:--[a-z-]+ (?:[A-Z]+ )?)*)?(?<![\w/-])(--[a-z][a-z-]*)")
+_OPTION = re.compile(r"(di-[a-z]+ (?:--[a-z0-9-]+ (?:[A-Z]+ )?)*)?(?<![\w/-])(--[a-z][a-z0-9-]*)")
 
 
 def of_system_error(error: OSError) -> str:

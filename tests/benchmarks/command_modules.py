@@ -8,4 +8,5 @@ MODULES = {
     "di-prune": "dreamdistill.prune.cli",
     "di-run": "dreamdistill.pipelines.run",
     "di-shards": "dreamdistill.shared.cli.di_shards",
+    "di-model": "dreamdistill.shared.cli.di_model",
 }
