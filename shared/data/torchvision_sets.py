@@ -101,8 +101,8 @@ def _find(spec: str, name: str) -> Callable[..., Any]:
     known = classification_sets()
     if name not in datasets.__all__:
         raise ConfigError(
-            f"{spec}: torchvision has no data set {name!r}{nearest(name, known)}; write {FORM}, for example"
-            f" torchvision:CIFAR10:data, with one of {', '.join(known)}"
+            f"{spec}: torchvision has no data set {name!r}; write {FORM}, for example torchvision:CIFAR10:data, with"
+            f" one of {', '.join(known)}{nearest(name, known)}"
         )
     if (reason := _why_not(name)) is not None:
         raise ConfigError(f"{spec}: torchvision's {name} {reason}; use one of {', '.join(known)}")
