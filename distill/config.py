@@ -27,7 +27,8 @@ class DistillConfig(StageConfig):
         choices=("auto", "off"),
     )
     eval: str | None = setting(
-        None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
+        None,
+        help="real images to measure on: a folder, tar, CSV or .npz, torchvision:NAME:ROOT, FILE.py:NAME, or digits",
     )
     verify: bool = setting(
         True, help="check every byte of the shards first, those that were checked before excepted", advanced=True

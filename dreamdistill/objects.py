@@ -56,7 +56,9 @@ class Classifier(classifier.Classifier):
         """Measure on labelled images, as ``di-model evaluate`` does.
 
         Args:
-            images: an ImageFolder, a WebDataset tar, ``torchvision:NAME:ROOT`` or ``digits``, as for ``--eval``.
+            images: an ImageFolder, a WebDataset tar, a CSV list of paths and labels, an ``.npz`` file of arrays,
+                ``torchvision:NAME:ROOT``, ``FILE.py:NAME`` (which runs the file) or ``digits``, as for ``--eval``.
+                Names of its classes are compared with this classifier's ``class_names``.
             teacher: a classifier to agree with.
 
         Raises:

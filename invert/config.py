@@ -30,7 +30,8 @@ class InvertConfig(StageConfig):
     images: int = setting(1024, help="number of images", min=1)
     eval: str | None = setting(
         None,
-        help="real images to measure the teacher on first: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits",
+        help="real images to measure the teacher on first: a folder, tar, CSV or .npz, torchvision:NAME:ROOT,"
+        " FILE.py:NAME, or digits",
         advanced=True,
     )
     recipe: str = setting(

@@ -63,7 +63,8 @@ class PruneConfig(StageConfig):
     )
     params: float | None = _left("parameters", advanced=True)
     eval: str | None = setting(
-        None, help="real images to measure on: an ImageFolder, a tar, torchvision:NAME:ROOT, or digits"
+        None,
+        help="real images to measure on: a folder, tar, CSV or .npz, torchvision:NAME:ROOT, FILE.py:NAME, or digits",
     )
     latency_batch: int = setting(
         1, help="images in a forward pass when latency is measured, also for --latency", min=1, advanced=True

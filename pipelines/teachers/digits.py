@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ...shared.core.files import write_bytes
 from ...shared.data.accuracy import top1
-from ...shared.data.labelled import load_digits, open_labelled
+from ...shared.data.digit_set import load_digits
+from ...shared.data.labelled import open_labelled
 from ...shared.models.networks import NETWORKS
 from ...shared.models.preprocessing import Preprocessing
 

@@ -9,6 +9,7 @@ from importlib.metadata import distribution
 import click
 
 from ..core.config import GENERAL
+from ..data.torchvision_sets import classification_sets
 
 _ORDER = ["di-invert", "di-distill", "di-prune", "di-model", "di-run", "di-shards"]
 _INTRODUCTION = """\
@@ -20,6 +21,12 @@ the options that most people need, which are in **bold** here; `--help-all` show
 Options may also stand in the environment (`DI_INVERT_STEPS=500`) or in a YAML file (`--config run.yaml`, with lines
 `steps: 500`). The command line wins over the environment, the environment over the file, and the file over the
 recipe's preset and the defaults.
+"""
+_SETS = """\
+## torchvision's data sets
+
+`--eval torchvision:NAME:ROOT` and `--real` read the test part of these ([how](concepts.md#evaluation-sets)):
+{names}.
 """
 
 
@@ -43,6 +50,7 @@ def reference() -> str:
         if examples := getattr(command, "examples", ()):
             lines = "\n".join(f"{line}    # {purpose}" for purpose, line in examples)
             parts.append(f"```sh\n{lines}\n```\n")
+    parts.append(_SETS.format(names=", ".join(f"`{name}`" for name in classification_sets())))
     return "\n".join(parts)
 
 

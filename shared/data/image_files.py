@@ -8,7 +8,6 @@ from __future__ import annotations
 import lzma
 import os
 import re
-import sys
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,8 +26,8 @@ LARGEST = 2**26  # bytes of an image file
 MOST_WAITING = 32  # samples of a tar that lack their image or their label at one time
 
 
-def find_images(folder: Path, class_names: Sequence[str] = ()) -> tuple[list[tuple[Path, int]], int]:
-    """The image files of an ImageFolder with their labels, and the number of classes.
+def find_images(folder: Path, class_names: Sequence[str] = ()) -> tuple[list[tuple[Path, int]], int, str | None]:
+    """The image files of an ImageFolder with their labels, the number of classes, and a remark on their order.
 
     It has a folder of images for each class (in which order: :mod:`.class_order`). Links to folders inside are not
     followed. Hidden files and folders, and those that macOS puts into archives, are passed over.
@@ -43,15 +42,13 @@ def find_images(folder: Path, class_names: Sequence[str] = ()) -> tuple[list[tup
     if not names:
         raise ConfigError(f"{folder} is not an ImageFolder: it needs one folder of images for each class")
     classes, remark = order_classes(names, class_names)
-    if remark:
-        print(f"{folder}: {remark}", file=sys.stderr)
     found: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
         own = [(path, label) for path in sorted(_files_below(folder / name)) if path.suffix.lower() in SUFFIXES]
         if not own:
             raise ConfigError(f"{folder / name} has no images: an ImageFolder has some for each class")
         found += own
-    return found, len(classes)
+    return found, len(classes), remark
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

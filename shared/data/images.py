@@ -60,16 +60,25 @@ def open_image(data: bytes) -> Image.Image:
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MOST_PIXELS or max(image.size) > MOST_STRETCHED * min(image.size):
-            raise ValueError(f"it has {image.width}x{image.height} pixels")
+        check_size(image.width, image.height)
         image.load()
         image.info.pop("transparency", None)  # of a palette: Pillow warns that it drops it
-        return _eight_bits(image)
+        return eight_bits(image)
     except (Image.DecompressionBombError, OSError, SyntaxError, struct.error, MemoryError, OverflowError) as error:
         raise ValueError(one_line(error)) from error
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def check_size(width: int, height: int) -> None:
+    """Refuse an image of too many pixels, or of none, or one that is too long for its width.
+
+    Raises:
+        ValueError: it is such an image.
+    """
+    if not 0 < width * height <= MOST_PIXELS or max(width, height) > MOST_STRETCHED * min(width, height):
+        raise ValueError(f"it has {width}x{height} pixels")
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
     """An image with at most 8 bits a channel: of grey ones, the upper 8 of 16, as Pillow does for colours.
 
     Raises:

@@ -2,69 +2,116 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..core.errors import ConfigError, one_line
+from ..core.errors import ConfigError, printable
+from ..models.named_files import split_name
 from ..models.preprocessing import Preprocessing
+from . import digit_set, torchvision_sets
+from .class_order import Classes
+from .csv_files import LIST_SUFFIXES, open_list
+from .digit_set import open_digits
 from .image_files import find_images, read_images, read_tar
 from .images import to_tensor
+from .labelled_set import LabelledSet
+from .npz_files import open_arrays
+from .torchvision_sets import open_torchvision
+from .user_sets import open_users_set
 
 CROP_SHARE = 0.875  # share of the resized image's side that the centre crop keeps, as torchvision and timm do
 NO_CROP_UP_TO = 64  # pixels; networks of this image size or less are evaluated on the whole image
-DIGITS_TEST = 450  # the last quarter of scikit-learn's 1,797 digits in their order, so by other writers than the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledSet:
-    """Labelled images, which are decoded while they are read.
+class Kind:
+    """A kind of evaluation set.
 
     Attributes:
-        name: as given to ``--eval``.
-        count: number of images; None if it is unknown before all are read.
-        read: begins to read, and returns an iterator over (image, label).
+        form: how it is named, for messages.
+        fits: whether a name is of this kind.
+        open: opens the set of a name, for a network's classes.
     """
 
-    name: str
-    count: int | None
-    read: Callable[[], Iterator[tuple[Image.Image, int]]]
+    form: str
+    fits: Callable[[str], bool]
+    open: Callable[[str, Classes], LabelledSet]
+
+
+def _is_code(spec: str) -> bool:
+    return (split_name(spec) is not None or spec.endswith(".py")) and not os.path.isdir(spec)
+
+
+def _has_suffix(*suffixes: str) -> Callable[[str], bool]:
+    return lambda spec: spec.lower().endswith(suffixes) and os.path.isfile(spec)
+
+
+def _open_folder(spec: str, classes: Classes) -> LabelledSet:
+    files, number, remark = find_images(Path(spec), classes.names)
+    return LabelledSet(
+        name=spec,
+        count=len(files),
+        classes=number,
+        remarks=(remark,) if remark else (),
+        read=lambda: read_images(files),
+    )
+
+
+def _open_tar(spec: str, classes: Classes) -> LabelledSet:
+    return LabelledSet(name=spec, count=None, read=lambda: read_tar(Path(spec), classes.number))
+
+
+KINDS = (  # a name is of the first kind that it fits
+    Kind(form="digits", fits=digit_set.NAMES.__contains__, open=lambda spec, _: open_digits(spec)),
+    Kind(
+        form=torchvision_sets.FORM,
+        fits=lambda spec: spec.startswith(torchvision_sets.PREFIX),
+        open=open_torchvision,
+    ),
+    Kind(form="FILE.py:NAME", fits=_is_code, open=open_users_set),
+    Kind(form="a folder", fits=os.path.isdir, open=_open_folder),
+    Kind(
+        form="a CSV file",
+        fits=_has_suffix(*LIST_SUFFIXES),
+        open=lambda spec, classes: open_list(Path(spec), classes),
+    ),
+    Kind(form="an .npz file", fits=_has_suffix(".npz"), open=lambda spec, classes: open_arrays(Path(spec), classes)),
+    Kind(form="a tar", fits=os.path.isfile, open=_open_tar),
+)
 
 
 def open_labelled(spec: str, num_classes: int, class_names: Sequence[str] = ()) -> LabelledSet:
     """Open an evaluation set.
 
     Args:
-        spec: ``digits``, ``torchvision:NAME:ROOT``, or the path of an ImageFolder or a WebDataset tar. ``digits:train``
-            is the part of the digits that the shipped teachers were trained on, for ``--real``.
+        spec: named by the user, since ``FILE.py:NAME`` runs the file. One of :data:`KINDS`: ``digits``,
+            ``torchvision:NAME:ROOT``, ``FILE.py:NAME``, or the path of an ImageFolder, a CSV list, an ``.npz`` file or
+            a WebDataset tar. ``digits:train`` is the part of the digits that the shipped teachers were trained on, for
+            ``--real``.
         num_classes: number of classes of the teacher. Labels that are read lie below it.
-        class_names: those of the teacher, which the folders of an ImageFolder may bear.
+        class_names: those of the teacher. A set with the same names in another order has its labels put in this order.
 
     Raises:
         ConfigError: the set does not exist or cannot be read, or it has another number of classes.
     """
-    if spec in ("digits", "digits:train"):
-        found, classes = _digits(spec), 10
-    elif spec.startswith("torchvision:"):
-        found, classes = _torchvision(spec, num_classes)
-    elif Path(spec).is_dir():
-        files, classes = find_images(Path(spec), class_names)
-        found = LabelledSet(name=spec, count=len(files), read=lambda: read_images(files))
-    elif Path(spec).is_file():
-        return LabelledSet(name=spec, count=None, read=lambda: read_tar(Path(spec), num_classes))
-    else:
+    kind = next((kind for kind in KINDS if kind.fits(spec)), None)
+    if kind is None:
+        *forms, last = [kind.form for kind in reversed(KINDS)]
+        raise ConfigError(f"{spec}: no such folder or file of images; give {', '.join(forms)} or {last}")
+    found = kind.open(spec, Classes(number=num_classes, names=class_names))
+    if found.classes is not None and found.classes != num_classes:
         raise ConfigError(
-            f"{spec}: no such folder or tar of images; the other choices are digits and torchvision:CIFAR10:ROOT"
+            f"{spec} has {found.classes} classes and the teacher {num_classes}; use images of the teacher's classes"
         )
-    if classes is not None and classes != num_classes:
-        raise ConfigError(
-            f"{spec} has {classes} classes and the teacher {num_classes}; use images of the teacher's classes"
-        )
+    for remark in found.remarks:
+        print(printable(f"{spec}: {remark}"), file=sys.stderr)
     return found
 
 
@@ -102,63 +149,3 @@ def _fit(image: Image.Image, size: int) -> Image.Image:
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return image.crop((left, top, left + size, top + size))
-
-
-def _digits(spec: str) -> LabelledSet:
-    images, labels = load_digits(test=spec == "digits")
-    return LabelledSet(
-        name=spec,
-        count=len(labels),
-        read=lambda: zip((Image.fromarray(image.numpy()) for image in images), labels.tolist(), strict=True),
-    )
-
-
-def load_digits(*, test: bool) -> tuple[Tensor, Tensor]:
-    """scikit-learn's handwritten digits: uint8 (N, 8, 8) and labels (N,). 1,347 are for training and 450 for tests.
-
-    Raises:
-        ConfigError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.datasets import load_digits as sklearn_digits
-    except ImportError as error:
-        raise ConfigError("the digits need scikit-learn: pip install 'dreamdistill[demo]'") from error
-    data: Any = sklearn_digits()
-    part = slice(-DIGITS_TEST, None) if test else slice(None, -DIGITS_TEST)
-    pixels = torch.from_numpy(data.images[part]) * (255 / 16)
-    return pixels.round().to(torch.uint8), torch.from_numpy(data.target[part])
-
-
-def _torchvision(spec: str, num_classes: int) -> tuple[LabelledSet, int | None]:
-    import torchvision
-
-    _, name, root = [*spec.split(":", 2), "", ""][:3]
-    if name not in torchvision.datasets.__all__ or not root:
-        raise ConfigError(f"{spec}: write torchvision:NAME:ROOT, for example torchvision:CIFAR10:data")
-    for split in ({"train": False}, {"split": "test"}, {"split": "val"}):
-        try:
-            dataset = getattr(torchvision.datasets, name)(root, **split)
-            break
-        except (TypeError, ValueError):
-            continue  # this data set has another argument for its test part
-        except Exception as error:  # it may lack files, or a library to read them, and each says so in its own way
-            raise ConfigError(f"{spec}: {one_line(error)}") from error
-    else:
-        raise ConfigError(f"{spec}: torchvision's {name} has no test or val part; use another data set")
-    classes = getattr(dataset, "classes", None)
-    found = LabelledSet(name=spec, count=len(dataset), read=lambda: _items(spec, dataset, num_classes))
-    return found, len(classes) if classes else None
-
-
-def _items(spec: str, dataset: Any, num_classes: int) -> Iterator[tuple[Image.Image, int]]:
-    for index in range(len(dataset)):
-        try:
-            image, label = dataset[index]
-            known = int(label)
-        except Exception as error:  # as above
-            raise ConfigError(f"{spec}: item {index} is no image with a class number: {one_line(error)}") from error
-        if not isinstance(image, Image.Image):
-            raise ConfigError(f"{spec}: item {index} is no image, but {type(image).__name__}; use another data set")
-        if not 0 <= known < num_classes:
-            raise ConfigError(f"{spec}: item {index} has label {known}, and the teacher has {num_classes} classes")
-        yield image, known

@@ -7,6 +7,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import Di, Fails
 from PIL import Image
@@ -70,7 +71,28 @@ def test_file_that_is_no_tar(fails: Fails, tmp_path: Path, evaluated: list[objec
     assert not out.exists()
 
 
-@pytest.mark.parametrize("spec", ["photos", "torchvision:CIFAR11:here", "torchvision:CIFAR10", "digit"])
+def test_list_of_a_file_that_is_not_there(fails: Fails, tmp_path: Path, evaluated: list[object], out: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "val.csv").write_text("path,label\n" + "a.png,3\n" * 5 + "b.png,3\n")
+    fails(*evaluated, tmp_path / "val.csv", code=2, says=["val.csv: row 7", "b.png", "no such file"])
+    assert not out.exists()
+
+
+def test_arrays_of_objects(fails: Fails, tmp_path: Path, evaluated: list[object], out: Path) -> None:
+    np.savez(tmp_path / "val.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, None], dtype=object))
+    fails(*evaluated, tmp_path / "val.npz", code=2, says=["val.npz", "Python objects"])
+    assert not out.exists()
+
+
+def test_a_file_without_the_data_set(fails: Fails, tmp_path: Path, evaluated: list[object], out: Path) -> None:
+    (tmp_path / "sets.py").write_text("val = []\n")
+    fails(*evaluated, f"{tmp_path / 'sets.py'}:vals", code=2, says=["no data set 'vals'", "'val'"])
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "spec", ["photos", "torchvision:CIFAR11:here", "torchvision:CIFAR10", "digit", "x.csv", "x.py"]
+)
 def test_no_evaluation_set(
     fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated: list[object], out: Path, spec: str
 ) -> None:

@@ -85,7 +85,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(encoded(format="JPEG" if "j" in name.lower() else "PNG"))
     (tmp_path / "a/up").symlink_to("..")  # would be walked through without end
-    files, classes = find_images(tmp_path)
+    files, classes, _ = find_images(tmp_path)
     assert [(str(path.relative_to(tmp_path)), label) for path, label in files] == [
         ("a/0.jpeg", 0),
         ("a/x/1.JPG", 0),

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import pytest
-import torch
 from PIL import Image
-from torch import Tensor, nn
 
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.data.accuracy import top1
-from dreamdistill.shared.data.labelled import LabelledSet, load_digits, open_labelled
+from dreamdistill.shared.data.digit_set import load_digits
+from dreamdistill.shared.data.labelled import LabelledSet, labelled_batches, open_labelled
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.preprocessing import Preprocessing
 
+Measure = Callable[..., float]
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
-PREPROCESSING = Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3, image_size=32)
-
-
-class BrightestChannel(nn.Module):
-    """Classifies an image by its colour, so that the right answers are known."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        return x_NCHW.mean((2, 3))
 
 
 def image(colour: int, width: int = 32, height: int = 32) -> Image.Image:
@@ -49,28 +38,19 @@ def write_tar(path: Path, labels: list[int], mode: Literal["w", "w:xz"] = "w") -
 
 
 @pytest.mark.parametrize(("name", "mode"), [("a.tar", "w"), ("a.tar.xz", "w:xz")])
-def test_tars(tmp_path: Path, name: str, mode: Literal["w", "w:xz"]) -> None:
+def test_tars(measure: Measure, tmp_path: Path, name: str, mode: Literal["w", "w:xz"]) -> None:
     write_tar(tmp_path / name, [0, 1, 2, 0, 0, 0], mode)
-    assert top1(BrightestChannel(), open_labelled(str(tmp_path / name), 3), PREPROCESSING) == pytest.approx(4 / 6)
+    assert measure(tmp_path / name) == pytest.approx(4 / 6)
 
 
-def test_image_folders_of_any_size(tmp_path: Path) -> None:
+def test_image_folders_of_any_size(measure: Measure, tmp_path: Path) -> None:
     for colour in range(3):
         (tmp_path / str(colour)).mkdir()
         for size in ((32, 32), (50, 40), (20, 90)):
             image(colour, *size).save(tmp_path / str(colour) / f"{size[0]}.png")
-    found = open_labelled(str(tmp_path), 3)
-    assert found.count == 9
-    assert top1(BrightestChannel(), found, PREPROCESSING, batch_size=4) == 1.0
-
-
-def test_torchvision_sets(tmp_path: Path) -> None:
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    with pytest.raises(ConfigError, match="not found"):
-        open_labelled(f"torchvision:CIFAR10:{tmp_path}", 10)
-    with pytest.raises(ConfigError, match="torchvision:CIFAR10:data"):
-        open_labelled("torchvision:CIFAR99:x", 10)
+    assert open_labelled(str(tmp_path), 3).count == 9
+    assert measure(tmp_path, batch_size=4) == 1.0
+    assert measure(tmp_path, ("1", "0", "2")) == pytest.approx(1 / 3)
 
 
 def test_the_450_test_digits_are_not_for_training() -> None:
@@ -85,19 +65,20 @@ def test_the_450_test_digits_are_not_for_training() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "message"),
-    [("digits", "has 10 classes and the teacher 3"), ("no/such/place", "no such folder or tar")],
+    [("digits", "has 10 classes and the teacher 3"), ("no/such/place", "no such folder or file of images; give a tar")],
 )
 def test_sets_that_do_not_fit_are_refused(spec: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_labelled(spec, 3)
 
 
-def test_a_label_without_a_class_is_refused(tmp_path: Path) -> None:
+def test_a_label_without_a_class_is_refused(measure: Measure, tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", [0, 12])
     with pytest.raises(ConfigError, match="sample 000001 has label 12, and the teacher has 3 classes"):
-        top1(BrightestChannel(), open_labelled(str(tmp_path / "a.tar"), 3), PREPROCESSING)
+        measure(tmp_path / "a.tar")
 
 
 def test_an_empty_set_is_refused() -> None:
+    preprocessing = Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3, image_size=32)
     with pytest.raises(ConfigError, match="no images"):
-        top1(BrightestChannel(), LabelledSet(name="none", count=0, read=lambda: iter(())), PREPROCESSING)
+        next(labelled_batches(LabelledSet(name="none", count=0, read=lambda: iter(())), preprocessing, 8))

@@ -39,7 +39,7 @@ def test_folders_with_the_numbers_of_classes(tmp_path: Path, pattern: str) -> No
     for label in range(12):
         (tmp_path / pattern.format(label)).mkdir()
         (tmp_path / pattern.format(label) / "a.png").write_bytes(grey(label))
-    files, classes = find_images(tmp_path)
+    files, classes, _ = find_images(tmp_path)
     assert classes == 12
     assert [(image.getpixel((0, 0)), label) for image, label in read_images(files)] == [
         ((n,) * 3, n) for n in range(12)
@@ -57,7 +57,11 @@ ORDERS: list[tuple[list[str], Sequence[str], list[str], str | None]] = [
     (["1", "01", "10", "9"], (), ["01", "1", "10", "9"], "sorted as texts"),  # two folders of one number
     (["cat", "dog", "ant"], ("dog", "cat", "ant"), ["dog", "cat", "ant"], None),
     (["2", "10"], ("10", "2"), ["10", "2"], None),
-    (["cat", "dog"], ("dog", "cow"), ["cat", "dog"], None),
+    (["cat", "dog"], ("dog", "cow"), ["cat", "dog"], "'dog' is class 1, and the teacher's class 0"),
+    (["cat", "dog"], ("cat", "wolf"), ["cat", "dog"], None),
+    (["Dog", "fire_truck"], ("Fire Truck", "dog"), ["fire_truck", "Dog"], None),
+    (["a b", "a-b", "c"], ("c", "a_b", "a b"), ["a b", "a-b", "c"], "'c' is class 2, and the teacher's class 0"),
+    (["a b", "a_b"], ("a_b", "a b"), ["a_b", "a b"], None),
     (["٣", "1"], (), ["1", "٣"], None),
 ]
 
@@ -140,7 +144,7 @@ def test_hidden_files_and_folders_are_no_classes_and_no_images(tmp_path: Path) -
     for name in ("0/a.png", "1/A.JPEG", *JUNK, "0/.ipynb_checkpoints/a.png", ".ipynb_checkpoints/a.png", "1/._b.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(grey(0))
-    files, classes = find_images(tmp_path)
+    files, classes, _ = find_images(tmp_path)
     assert [(str(path.relative_to(tmp_path)), label) for path, label in files] == [("0/a.png", 0), ("1/A.JPEG", 1)]
     assert classes == 2
 
@@ -212,7 +216,7 @@ def test_all_kinds_are_decoded_as_torchvisions_image_folder_does(tmp_path: Path)
     (tmp_path / "0").mkdir()
     for name, data in KINDS.items():
         (tmp_path / "0" / name).write_bytes(data)
-    files, _ = find_images(tmp_path)
+    files, _, _ = find_images(tmp_path)
     theirs = torchvision.datasets.ImageFolder(str(tmp_path))
     assert [str(path) for path, _ in files] == [path for path, _ in theirs.samples]
     for number, (image, _) in enumerate(read_images(files)):
