@@ -29,6 +29,7 @@ def steps_with_model(folder: Path, *, measured: bool) -> dict[str, str]:
     """
     return {
         **({} if measured else {"measure it on real images": "the same command with --eval FOLDER"}),
+        "write it as ONNX": f"di-model export {folder}",
         "use it in Python": f"dreamdistill.load({str(folder)!r})",
         "make images of it": f"di-invert --teacher {folder}",
     }
