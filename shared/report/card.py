@@ -25,7 +25,8 @@ LIMITS = (
     "The licence is not known. It depends on that of the teacher.",
 )
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~.:@-])")
+# Marks of Markdown; and what makes a link of a bare address, or a list or a heading at the start of a line.
+_SPECIAL = re.compile(r"[\\`*_{}\[\]#|~!@]|^[-+=]|(?<=:)//|(?<=www)\.", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ def plain(text: object) -> str:
     """A text of anybody's in Markdown: one line, and nothing in it is markup, a link, or HTML."""
     line = printable(str(text), LONGEST * 10).strip()
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SPECIAL.sub(r"\\\1", line)
+    return _SPECIAL.sub(r"\\\g<0>", line)
 
 
 def fenced(text: str, language: str) -> str:

@@ -67,6 +67,7 @@ padding-right:10px}header{padding-top:18px}.beside .chart{max-width:none}}
 --c0:#1f6feb;--c1:#c4500c;--c2:#1a7f37;--c3:#8250df;--c4:#bf3989;--c5:#6e7781}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 body{font-size:10.5pt}nav{display:none}main,header,footer{max-width:none;padding:0}
-section{border:0;padding:0;margin:14pt 0}.scroll{overflow:visible}th,td{white-space:normal}
+section{border:0;padding:0;margin:14pt 0}.scroll{overflow:visible}table{font-size:8.5pt}
+th,td{white-space:normal;padding:4pt 8pt 4pt 0}td.number{white-space:nowrap}
 figure,tr,pre,.tiles div,.warning{break-inside:avoid}h2,h3{break-after:avoid}.sheet img{filter:none;max-height:22cm}}
 """

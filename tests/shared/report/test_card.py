@@ -41,7 +41,7 @@ def test_the_head_is_what_the_hub_reads() -> None:
     assert "license" not in head
     result = head["model-index"][0]["results"][0]
     assert (result["dataset"]["name"], result["metrics"][0]["value"]) == ("val", 0.9)
-    assert "| top\\-1 | 90 % |" in body
+    assert "| top-1 | 90 % |" in body
     assert "nothing" not in body
     assert "dd.load" in body
     assert "home" not in body
@@ -80,13 +80,18 @@ def test_names_of_anybody_stay_text() -> None:
             outside += f"{line}\n"
     assert not inside
     assert "<script" not in outside.replace(MARK, "")
-    assert "](j" not in outside.replace("\\]\\(j", "")
+    assert "](j" not in outside.replace("\\](j", "")
     assert "\u202e" not in text
 
 
 def test_code_ends_where_its_fence_says() -> None:
     assert fenced("a\n````\nb", "sh") == "`````sh\na\n````\nb\n`````"
     assert plain("a*b_c|d<e>&\n") == "a\\*b\\_c\\|d&lt;e&gt;&amp;\\\\n"
+
+
+def test_addresses_become_no_links() -> None:
+    assert plain("http://x.y www.x.y me@x.y") == "http:\\//x.y www\\.x.y me\\@x.y"
+    assert plain("- 9.11 %") == "\\- 9.11 %"
 
 
 def test_a_readme_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
