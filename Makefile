@@ -1,4 +1,4 @@
-# make demo   the quickstart: images out of a teacher, a student, a pruned network, a table
+# make demo   the quickstart: images out of a teacher, a student, a pruned network, a table and a page
 # make test   style, types and tests
 # Both make .venv and install into it what they need.
 

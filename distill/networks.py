@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import sys
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from ..shared.cli.effects import warn as print_warning
 from ..shared.core.errors import ConfigError
 from ..shared.models.classifier import Classifier, load_model, reload_model
 from ..shared.models.comparison import check_same
@@ -41,7 +41,7 @@ def find_teacher(
         if config.teacher or config.weights or config.training.labels == "teacher":
             raise
         if warn:
-            print(f"the teacher does not load, so its stored logits are the labels: {error}", file=sys.stderr)
+            print_warning(f"the teacher does not load, so its stored logits are the labels: {error}")
         return None
 
 

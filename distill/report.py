@@ -1,10 +1,15 @@
-"""What a run of ``di-distill`` measured, in the words of its last table."""
+"""What a run of ``di-distill`` measured, in the words of its last table and of its model card."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ..shared.cli.outcome import Outcome, share_of, steps_with_model
+from ..shared.models.identity import ClassifierRecord
+from ..shared.models.preprocessing import Preprocessing
+from ..shared.report.card import ModelCard
+from ..shared.report.commands import command_line, cut_path
+from ..shared.report.parts import percent
 from .config import DistillConfig
 
 
@@ -48,4 +53,39 @@ def outcome(config: DistillConfig, report: DistillReport) -> Outcome:
             "measured on": report.eval,
         },
         next_steps=steps_with_model(out, measured=bool(report.eval)),
+    )
+
+
+def student_card(
+    config: DistillConfig, report: DistillReport, teacher: ClassifierRecord, architecture: str | None
+) -> ModelCard:
+    """The card of the student.
+
+    Args:
+        architecture: the name that builds the student; None for a module in memory.
+    """
+    name = cut_path(teacher.title)
+    own = cut_path(architecture) if architecture else None
+    return ModelCard(
+        title=config.out.resolve().name,
+        summary=f"An image classifier ({own or 'a network in memory'}), trained on synthetic images that were made from"
+        f" its teacher, {name}, alone. No training image of the teacher was used.",
+        base_model=teacher.name,
+        architecture=architecture,
+        num_classes=teacher.num_classes,
+        class_names=teacher.class_names,
+        preprocessing=Preprocessing.of(teacher),
+        figures={
+            "top-1": percent(report.student_top1),
+            "top-1 of the teacher": percent(report.teacher_top1),
+            "measured on": cut_path(report.eval) if report.eval else None,
+            "agreement with the teacher on its synthetic images": percent(report.agreement),
+            "parameters": share_of(report.parameters, report.teacher_parameters),
+            "multiply-adds an image": share_of(report.macs, report.teacher_macs),
+            "seconds of training": report.seconds,
+        },
+        top1=report.student_top1,
+        measured_on=report.eval,
+        command=command_line("di-distill", config, for_others=True),
+        tags=("distillation",),
     )

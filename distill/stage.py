@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..shared.cli.cards import save_card
 from ..shared.cli.checking import check_shards
 from ..shared.cli.effects import warn_of_no_effect
 from ..shared.core.device import make_deterministic, pick_device
@@ -34,7 +35,7 @@ from .measuring import Agreement, measure_first
 from .muon import multiply_adds
 from .networks import find_teacher, start_student
 from .progress import Measure
-from .report import DistillReport
+from .report import DistillReport, student_card
 from .step import choose_compiler, images_seen, seconds_per_step
 from .trainer import train
 
@@ -122,6 +123,7 @@ def _run(
         seconds=folder.training_seconds(),
         eval=config.eval,
     )
+    save_card(config.out, student_card(config, report, record, student.architecture))
     folder.finish(report)
     return report
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,16 @@ class Pipeline:
     Attributes:
         latency_batch: images in a forward pass when the networks' latency is measured at the end.
         score: what to measure the shard folders with; None measures none.
+        name: of the file, or of the shipped pipeline, as it was given.
+        changes: top-level options that replaced the file's.
     """
 
     out: Path
     latency_batch: int
     stages: tuple[Stage, ...]
     score: ScoreConfig | None = None
+    name: str = "PIPELINE.yaml"
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shard_folders(self) -> list[Path]:
@@ -121,7 +125,14 @@ def load_pipeline(name: str, changes: Mapping[str, Any]) -> Pipeline:
         if not isinstance(score, dict):
             raise ConfigError(f"'score:' in {path} must hold the options of di-shards score, or {{}} for none")
         score = from_mapping(ScoreConfig, score, source=f"'score:' of {path}")
-    return Pipeline(out=out, latency_batch=latency_batch, score=score, stages=tuple(read.stages))
+    return Pipeline(
+        out=out,
+        latency_batch=latency_batch,
+        score=score,
+        stages=tuple(read.stages),
+        name=name,
+        changes=dict(changes),
+    )
 
 
 class _Stages:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.table import Table
 from ..shared.cli.commandline import plain
 from ..shared.core.errors import printable
 from .plan import Pipeline
+
+if TYPE_CHECKING:
+    from ..shared.report.confusions import Confusion  # which imports torch
 
 _SCORES = {  # the measures of a shard folder that the table shows, and their titles
     "images": "images",
@@ -34,11 +37,15 @@ class StageResult:
         stage: its kind, a key of :data:`~.plan.STAGES`.
         wall_seconds: of the call that did the work.
         result: the stage's own report.
+        place: the kind of device that did it.
+        warnings: that it printed.
     """
 
     stage: str
     wall_seconds: float
     result: dict[str, Any]
+    place: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def teacher_top1(self) -> float | None:
@@ -62,6 +69,7 @@ class NetworkRow:
 
     name: str
     top1: float | None
+    parameters: int
     macs: int
     latency_ms: float
     seconds: float | None
@@ -74,6 +82,9 @@ class PipelineReport:
     Attributes:
         seconds: of all stages.
         scores: measures of each shard folder by its name, where the file asks for them.
+        eval: the real images that ``confusions`` are of; None without any.
+        confusions: of each network that was measured on them.
+        class_names: one for each class, or empty.
     """
 
     seconds: float
@@ -81,6 +92,14 @@ class PipelineReport:
     networks: tuple[NetworkRow, ...]
     scores: dict[str, Any]
     stages: dict[str, StageResult]
+    eval: str | None = None
+    confusions: dict[str, Confusion] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Those of every stage, each once, with the stage's name."""
+        return tuple(dict.fromkeys(f"{name}: {text}" for name, stage in self.stages.items() for text in stage.warnings))
 
     def as_mapping(self) -> dict[str, Any]:
         """For ``report.json`` and ``--json``, with ``NAME_top1`` and ``NAME_macs_ratio`` of each network at the top."""
@@ -89,34 +108,42 @@ class PipelineReport:
             **{f"{row.name}_top1": row.top1 for row in self.networks},
             **{f"{row.name}_macs_ratio": row.macs / teacher.macs for row in self.networks[1:]},
             **dataclasses.asdict(self),
+            "warnings": self.warnings,
         }
 
 
 def make_report(pipeline: Pipeline, stages: Mapping[str, StageResult]) -> PipelineReport:
     """Measure every network of a pipeline whose stages are done."""
-    from ..shared.models.cost import count_macs, paired_latency_ms
+    from ..shared.models.cost import count_macs, num_parameters, paired_latency_ms
+    from .measuring import confusions_of, networks_of
 
     top1 = {"teacher": next((s.teacher_top1 for s in stages.values() if s.teacher_top1 is not None), None)}
     top1 |= {name: result.own_top1 for name, result in stages.items() if result.stage != "invert"}
-    networks, example_NCHW = _networks(pipeline)
+    teacher, networks = networks_of(pipeline)
+    example_NCHW = teacher.preprocessing.blank(1, next(teacher.network.parameters()).device)
     batch_NCHW = example_NCHW.expand(pipeline.latency_batch, -1, -1, -1).contiguous()
     latencies = paired_latency_ms(list(networks.values()), batch_NCHW)
     rows = tuple(
         NetworkRow(
             name=name,
             top1=top1.get(name),
+            parameters=num_parameters(network),
             macs=count_macs(network, example_NCHW),
             latency_ms=round(latency, 4),
             seconds=stages[name].wall_seconds if name in stages else None,
         )
         for (name, network), latency in zip(networks.items(), latencies, strict=True)
     )
+    images, confusions = confusions_of(pipeline, teacher, networks)
     return PipelineReport(
         seconds=round(sum(result.wall_seconds for result in stages.values()), 3),
         latency_batch=pipeline.latency_batch,
         networks=rows,
         scores=_scores(pipeline),
         stages=dict(stages),
+        eval=images,
+        confusions=confusions,
+        class_names=teacher.class_names,
     )
 
 
@@ -131,24 +158,6 @@ def _scores(pipeline: Pipeline) -> dict[str, Any]:
         folder.name: score_folder(folder, code=first.code, device=first.device, **asked).flat()
         for folder in pipeline.shard_folders
     }
-
-
-def _networks(pipeline: Pipeline) -> tuple[dict[str, Any], Any]:
-    """The teacher, then every network that the pipeline made, by name; and one blank image."""
-    from ..shared.core.device import pick_device
-    from ..shared.models.classifier import load_model, reload_model
-    from ..shared.shards.folder import ShardFolder
-
-    makers = [stage for stage in pipeline.stages if stage.kind != "invert"]
-    first = pipeline.stages[0]
-    folder = makers[0].config.shards if makers else first.config.out
-    device = pick_device(first.config.device)
-    teacher = reload_model(ShardFolder.open(folder).manifest.teacher, code=first.config.code, device=device)
-    networks = {"teacher": teacher.network}
-    networks |= {
-        stage.name: load_model(str(stage.config.out), code=stage.config.code, device=device).network for stage in makers
-    }
-    return networks, teacher.preprocessing.blank(1, device)
 
 
 def print_report(report: PipelineReport, title: str, out: Path) -> None:
@@ -174,6 +183,8 @@ def print_report(report: PipelineReport, title: str, out: Path) -> None:
     )
     Console().print(plain(f"{images}; {report.seconds:.0f} s in all"))
     lines = {"results": f"{out}/NAME, with each stage's NAME, and {out}/report.json"}
+    if (out / "report.html").is_file():
+        lines["look at it"] = f"{out}/report.html, in a browser"
     teacher, *made = report.networks
     if made:
         lines["use a network"] = f"dreamdistill.load({str(out / made[-1].name)!r})"

@@ -13,9 +13,10 @@ import click
 
 from ..shared.cli.commandline import context_settings, run_command
 from ..shared.cli.common_options import debug_option, dry_run_option, json_option, version_option
+from ..shared.cli.effects import recorded_warnings
 from ..shared.cli.stdout import stdout_to_stderr
 from ..shared.core.errors import ConfigError, printable
-from ..shared.core.files import read_limited, write_text
+from ..shared.core.files import read_limited, remove_file, write_text
 from ..shared.core.launch import require_alone
 from ..shared.core.records import LARGEST, from_json, parse_json
 from ..shared.shards.manifest import load_manifest
@@ -24,28 +25,48 @@ from .report import PipelineReport, StageResult, make_report, print_report
 
 
 def run(pipeline: Pipeline) -> PipelineReport:
-    """Run every stage that is not done, write ``report.json`` and return the report.
+    """Run every stage that is not done, write ``report.json`` and ``report.html``, and return the report.
 
     Raises:
         ConfigError: torchrun started several processes.
         DreamError: a stage failed; what was done stays, and the next run goes on from there.
     """
     require_alone("di-run")
-    path = pipeline.out / "report.json"
-    before = _earlier_stages(path)
+    path, unfinished = pipeline.out / "report.json", pipeline.out / "unfinished.json"
+    # What an interrupted run knew of its stages counts more than the report of the run before it.
+    before = {**_earlier_stages(path), **_earlier_stages(unfinished)}
     stages: dict[str, StageResult] = {}
     for number, stage in enumerate(pipeline.stages, 1):
         print(f"stage {number} of {len(pipeline.stages)}: {stage.name} ({stage.kind})", file=sys.stderr, flush=True)
         _check_round(stage)
-        started = time.monotonic()
-        # As report.json holds it, where a tuple is a list: it is compared with that.
-        result = json.loads(json.dumps(dataclasses.asdict(_run_stage(stage))))
-        entry = StageResult(stage=stage.kind, wall_seconds=round(time.monotonic() - started, 3), result=result)
-        earlier = before.get(stage.name)
+        entry, earlier = _timed_stage(stage), before.get(stage.name)
         stages[stage.name] = earlier if earlier is not None and _did_nothing(earlier, entry) else entry
+        write_text(
+            unfinished, json.dumps({"stages": {name: dataclasses.asdict(each) for name, each in stages.items()}})
+        )
     report = make_report(pipeline, stages)
     write_text(path, json.dumps(report.as_mapping(), indent=1) + "\n")
+    remove_file(unfinished)
+    from .html_report import write_page  # imported here, since it imports torch
+
+    write_page(pipeline, report)
     return report
+
+
+def _timed_stage(stage: Stage) -> StageResult:
+    """Run a stage, and keep what it says."""
+    from ..shared.core.device import device_name  # imported here, since it imports torch
+
+    started = time.monotonic()
+    with recorded_warnings() as warnings:
+        report = _run_stage(stage)
+    seconds = round(time.monotonic() - started, 3)
+    # As report.json holds it, where a tuple is a list: it is compared with that.
+    result = json.loads(json.dumps(dataclasses.asdict(report)))
+    found = tuple(dict.fromkeys(warnings))
+    return StageResult(
+        stage=stage.kind, wall_seconds=seconds, result=result, place=device_name(stage.config.device), warnings=found
+    )
 
 
 def _earlier_stages(path: Path) -> dict[str, StageResult]:

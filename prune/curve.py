@@ -7,7 +7,6 @@ from typing import Any
 
 from ..distill.distributed import share_processors
 from ..distill.measuring import Agreement
-from ..shared.cli.chart import LineChart
 from ..shared.cli.checking import check_shards
 from ..shared.cli.evaluation import measure_teacher
 from ..shared.cli.progress import ProgressBar
@@ -17,6 +16,7 @@ from ..shared.core.files import write_text
 from ..shared.core.launch import Place
 from ..shared.data.accuracy import top1
 from ..shared.data.labelled import open_labelled
+from ..shared.report.charts import LineChart
 from ..shared.structure.cut import CutNetwork
 from ..shared.structure.targets import Targets
 from .choosing import Parts, choose_part
@@ -74,7 +74,7 @@ def _curve(job: PruneJob) -> dict[str, Any]:
         title=f"{teacher.title}, repaired by least squares alone",
         x_title=f"{unit} that are left",
         y_title=f"{measured} on {config.eval}" if images else "agreement with the teacher on its images",
-        points=sorted([(1.0, before), *zip(left, accuracy, strict=True)]),
+        series={measured: sorted([(1.0, before), *zip(left, accuracy, strict=True)])},
         lines={"teacher": before},
     )
     config.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a run of ``di-prune`` measured: accuracy, sizes and latency, before and after, and its last table."""
+"""What a run of ``di-prune`` measured: accuracy, sizes and latency, before and after; its last table and its card."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from ..shared.data.labelled import LabelledSet
 from ..shared.models.classifier import Classifier
 from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
 from ..shared.models.dropped import dropped_blocks
+from ..shared.report.card import ModelCard
+from ..shared.report.commands import command_line, cut_path
+from ..shared.report.parts import percent
 from .config import PruneConfig
 from .layer_table import LAYERS
 
@@ -140,4 +143,33 @@ def outcome(config: PruneConfig, report: PruneReport) -> Outcome:
             "measured on": report.eval,
         },
         next_steps=steps_with_model(out, measured=bool(report.eval)),
+    )
+
+
+def pruned_card(config: PruneConfig, report: PruneReport, teacher: Classifier) -> ModelCard:
+    """The card of the pruned network."""
+    return ModelCard(
+        title=config.out.resolve().name,
+        summary=f"An image classifier: {cut_path(teacher.title)} without its least important channels and blocks,"
+        " repaired on synthetic images that were made from it alone. No training image was used.",
+        base_model=teacher.name,
+        architecture=teacher.architecture,
+        num_classes=teacher.num_classes,
+        class_names=teacher.class_names,
+        preprocessing=teacher.preprocessing,
+        figures={
+            "top-1": percent(report.top1_after),
+            "top-1 of the teacher": percent(report.top1_before),
+            "measured on": cut_path(report.eval) if report.eval else None,
+            "blocks removed": ", ".join(report.blocks_removed) or None,
+            "filters": share_of(report.filters_after, report.filters_before),
+            "parameters": share_of(report.parameters_after, report.parameters_before),
+            "multiply-adds an image": share_of(report.macs_after, report.macs_before),
+            "milliseconds an image": _latency(report.latency_one_after_ms, report.latency_one_before_ms),
+            "seconds of work": report.seconds,
+        },
+        top1=report.top1_after,
+        measured_on=report.eval,
+        command=command_line("di-prune", config, for_others=True),
+        tags=("pruning",),
     )

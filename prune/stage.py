@@ -16,6 +16,7 @@ from ..distill.events import require_tensorboard
 from ..distill.features import FIT_IMAGES
 from ..distill.measuring import measure_first
 from ..distill.progress import Measure
+from ..shared.cli.cards import save_card
 from ..shared.cli.checking import check_shards
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic
@@ -35,7 +36,7 @@ from .job import PruneJob
 from .layer_table import LAYERS, write_layers
 from .planning import PruningPlan
 from .repair import repair, warn_of_repair
-from .report import Pruned, PruneReport, compare
+from .report import Pruned, PruneReport, compare, pruned_card
 from .schedule import Bite, prune_network
 
 __all__ = ["curve", "dry_run", "run"]
@@ -89,6 +90,7 @@ def _run(job: PruneJob) -> PruneReport:
         latency_batch=config.latency_batch,
         seconds=round(pruned.seconds + folder.training_seconds(), 3),
     )
+    save_card(config.out, pruned_card(config, report, teacher))
     folder.finish(report)
     return report
 

@@ -15,6 +15,7 @@ FLOORS = [
     ["shared/structure"],
     ["shared/data"],
     ["shared/shards"],
+    ["shared/report"],
     ["shared/export"],
     ["shared/cli"],
     ["invert", "distill"],
@@ -38,6 +39,7 @@ KNOW_CLICK_OR_RICH = {
     "shared/cli/monitor_view.py",
     "shared/cli/progress.py",
     "shared/cli/reference.py",
+    "shared/cli/shard_report.py",
     "pipelines/report.py",
     "pipelines/run.py",
 }

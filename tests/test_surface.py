@@ -63,12 +63,13 @@ def test_help_shows_the_few_options_that_most_people_need(module: str) -> None:
 
 def test_di_shards_has_its_commands() -> None:
     command = importlib.import_module("dreamdistill.shared.cli.di_shards").command
-    assert set(command.commands) == {"show", "verify", "score", "gallery"}
+    assert set(command.commands) == {"show", "verify", "score", "gallery", "report"}
     options = {
         "show": "folder --watch --every --json --debug",
         "verify": "folder --json --debug",
         "score": "folder --json --debug --verifier --verifier-weights --real --teacher --weights --code --device",
         "gallery": "folder --out --columns --side --classes --labels --json --debug",
+        "report": "folder --out --json --debug",
     }
     for name, expected in options.items():
         assert {parameter.opts[0] for parameter in command.commands[name].params} == set(expected.split()), name

@@ -1,4 +1,4 @@
-"""``di-shards``: show, verify and score a synthetic data set, and make a picture of it."""
+"""``di-shards``: show, verify and score a synthetic data set, and make a picture or a page of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..core.errors import ConfigError, DreamError, PartialError
 from ..core.values import Setting, coerce
 from .commandline import context_settings, print_result, run_command
 from .common_options import debug_option, json_option, version_option
+from .shard_report import report_command
 from .stdout import stdout_to_stderr
 
 _FOLDER = click.Argument(["folder"], type=click.Path(path_type=Path), default=Path("shards"))
@@ -142,7 +143,7 @@ def _gallery(
 
 command = click.Group(
     "di-shards",
-    help="Show, verify and score a synthetic data set, or make a picture of it. FOLDER is shards/ by default.",
+    help="Show, verify and score a synthetic data set, make a picture or a page of it. FOLDER is shards/ by default.",
     params=[version_option()],
     context_settings=context_settings("di-shards"),
     commands=[
@@ -221,6 +222,7 @@ command = click.Group(
             ],
             help="Make a picture of the first images of each class.",
         ),
+        report_command(_FOLDER),
     ],
 )
 

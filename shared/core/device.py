@@ -38,6 +38,15 @@ def cpu_count() -> int:
     return max(1, min(allowed, _container_cpus(Path("/sys/fs/cgroup/cpu.max"), allowed)))
 
 
+def device_name(name: str) -> str:
+    """The device of that name in words, for a report."""
+    device = pick_device(name)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cores = cpu_count()
+    return f"CPU, {cores} core{'' if cores == 1 else 's'}"
+
+
 def _container_cpus(cpu_max: Path, default: int) -> int:
     """Number of processors in the container's time quota (cgroup v2, ``docker run --cpus 2``), else ``default``."""
     try:

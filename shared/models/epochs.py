@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core.files import read_limited
+from ..core.records import from_json, parse_json
+
+METRICS = "metrics.jsonl"
+_LARGEST = 64 * 2**20  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +40,15 @@ class Epoch:
         found = {"loss": self.loss, **(self.parts if len(self.parts) > 1 else {}), "lr": self.lr}
         found |= {"student_top1": self.student_top1, "teacher_top1": self.teacher_top1, "agreement": self.agreement}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def read_epochs(folder: Path) -> list[Epoch]:
+    """The epochs of a run, in their order; none where it has trained none.
+
+    Raises:
+        ValueError: ``metrics.jsonl`` is damaged.
+    """
+    path = folder / METRICS
+    if not path.exists():
+        return []
+    return [from_json(Epoch, parse_json(line)) for line in read_limited(path, _LARGEST).splitlines()]

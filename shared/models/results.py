@@ -5,6 +5,7 @@ metrics.jsonl  one line for each epoch
 checkpoint.pt  while the run is under way
 tensorboard/   event files, where they are asked for
 model.*        see :func:`~.checkpoints.save_model`
+README.md      the model card (:mod:`.card_file`)
 report.json    written last
 """
 
@@ -23,10 +24,11 @@ from ..core.config import StageConfig, differences, fingerprint, load_yaml, to_m
 from ..core.errors import ConfigError, DreamError
 from ..core.files import atomic_write, read_limited, remove_file, remove_stale_temporaries, write_text
 from ..core.records import from_json, parse_json
+from .card_file import CARD, may_replace
 from .checkpoints import MODEL_JSON, MODEL_WEIGHTS
-from .epochs import Epoch
+from .epochs import METRICS, Epoch, read_epochs
 
-REPORT, CONFIG, METRICS, CHECKPOINT = "report.json", "config.yaml", "metrics.jsonl", "checkpoint.pt"
+REPORT, CONFIG, CHECKPOINT = "report.json", "config.yaml", "checkpoint.pt"
 _OWN_FILES = (REPORT, CONFIG, METRICS, CHECKPOINT, MODEL_JSON, MODEL_WEIGHTS)
 # Settings that say where and how to run, not what the result is.
 _NOT_IDENTITY = (
@@ -43,7 +45,7 @@ _NOT_IDENTITY = (
     "verify",
     "tensorboard",
 )
-_LARGEST, _LARGEST_METRICS = 2**20, 64 * 2**20  # bytes; a report or a configuration has a few hundred
+_LARGEST = 2**20  # bytes; a report or a configuration has a few hundred
 # This line stands after the archive of a checkpoint. Readers of archives do not mind it.
 _END = re.compile(rb"\ncheckpoint (?P<identity>[0-9a-f]{64}) (?P<sha256>[0-9a-f]{64})\n")
 _END_BYTES = len("\ncheckpoint  \n") + 2 * 64
@@ -98,6 +100,8 @@ class ResultFolder:
         if self.config.overwrites:
             for path in [*(self.path / name for name in _OWN_FILES), *self.events.glob("events.out.tfevents.*")]:
                 remove_file(path)
+            if may_replace(self.path / CARD):
+                remove_file(self.path / CARD)
         record = {"identity": self.identity, **to_mapping(self.config), INPUTS: self.inputs}
         write_text(self.path / CONFIG, yaml.safe_dump(record, sort_keys=False))
 
@@ -177,13 +181,10 @@ class ResultFolder:
         Raises:
             DreamError: ``metrics.jsonl`` is damaged.
         """
-        path = self.path / METRICS
-        if not path.exists():
-            return 0.0
         try:
-            lines = read_limited(path, _LARGEST_METRICS).splitlines()
-            return round(sum(from_json(Epoch, parse_json(line)).seconds for line in lines), 3)
+            return round(sum(epoch.seconds for epoch in read_epochs(self.path)), 3)
         except ValueError as error:
+            path = self.path / METRICS
             raise DreamError(f"{path} is damaged; delete it, and the report will say 0 seconds") from error
 
     def finish(self, report: Any) -> None:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 BIN = Path(sys.executable).parent
-FILES = {"config.yaml", "metrics.jsonl", "model.json", "model.safetensors", "report.json"}
+FILES = {"README.md", "config.yaml", "metrics.jsonl", "model.json", "model.safetensors", "report.json"}
 SCRIPT = """
 from dreamdistill.distill.cli import main
 from dreamdistill.shared.shards import memory_loader

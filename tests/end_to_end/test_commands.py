@@ -97,7 +97,7 @@ def test_a_pruned_network_loads_as_it_was_measured(di: Callable, shards: Path, t
     assert num_parameters(again.network) == pruned["parameters_after"]
     assert top1(again.network, open_labelled("digits", 10), again.preprocessing) == pruned["top1_after"]
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
-        "choices.json", "config.yaml", "layers.csv", "model.json", "model.safetensors", "report.json",
+        "README.md", "choices.json", "config.yaml", "layers.csv", "model.json", "model.safetensors", "report.json",
     ]  # fmt: skip
 
 
