@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from torch import nn
 
 from ..shared.cli.effects import warn
 from ..shared.core.device import pick_device
 from ..shared.core.errors import DreamError
-from ..shared.data.confusion import confusion_matrix
+from ..shared.data.evaluation import evaluate
 from ..shared.data.labelled import open_labelled
 from ..shared.models.classifier import Classifier, load_model, reload_model
 from ..shared.report.confusions import Confusion
@@ -46,7 +47,14 @@ def confusions_of(
     try:
         found = open_labelled(images, teacher.num_classes, teacher.class_names)
         return images, {
-            name: Confusion.of(confusion_matrix(network, found, teacher.preprocessing))
+            name: Confusion.of(
+                evaluate(
+                    partial(teacher.preprocessing.logits, network),
+                    found,
+                    teacher.preprocessing,
+                    num_classes=teacher.num_classes,
+                ).confusion
+            )
             for name, network in chosen.items()
         }
     except DreamError as error:

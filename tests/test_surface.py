@@ -81,6 +81,7 @@ def test_di_model_has_its_commands() -> None:
     options = {
         "show": "",
         "evaluate": "--eval --teacher --teacher-weights --batch-size",
+        "report": "--eval --teacher --teacher-weights --batch-size --out",
         "export": "--format --out --int8 --shards --normalize --batch --eval",
     }
     assert set(command.commands) == set(options)

@@ -1,4 +1,4 @@
-"""``di-model``: show, evaluate and export what distilling and pruning made, or any network that has a name."""
+"""``di-model``: show, evaluate, report and export what distilling and pruning made, or any network that has a name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from ..core.config import from_mapping, settings_of
 from ..core.errors import ConfigError, printable
-from ..export.config import EvaluateConfig, ExportConfig, ModelConfig
+from ..export.config import EvaluateConfig, ExportConfig, ModelConfig, ReportConfig, check_output
 from .commandline import context_settings, option_of, print_outcome, print_result, run_command
 from .common_options import debug_option, json_option, version_option
 from .help import GroupedCommand, help_all_option
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=ModelConfig)
 
-_CONFUSED = 5  # pairs of classes that are shown
+_MISTAKES = 5  # that are shown, the most frequent ones
 
 
 def _load(folder: str, config: ModelConfig) -> Classifier:
@@ -63,66 +63,64 @@ def _show(folder: str, config: ModelConfig, as_json: bool) -> None:
 
 
 def _evaluate(folder: str, config: EvaluateConfig, as_json: bool) -> None:
+    if config.eval is None:
+        raise ConfigError("--eval is required: the real images to measure on")
     with stdout_to_stderr():
-        from ..data.evaluation import evaluate
-        from ..data.labelled import open_labelled
-        from ..models.classifier import load_model
-        from ..models.cost import paired_latency_ms
+        from ..export.evaluating import measure
+        from ..report.confusions import Confusion
 
         model = _load(folder, config)
-        device = next(model.network.parameters()).device
-        teacher = None
-        if config.teacher is not None:
-            teacher = load_model(
-                config.teacher,
-                weights=config.teacher_weights,
-                num_classes=model.num_classes,
-                image_size=model.preprocessing.image_size,
-                mean=None if Path(config.teacher).is_dir() else model.preprocessing.mean,
-                std=None if Path(config.teacher).is_dir() else model.preprocessing.std,
-                code=config.code,
-                device=device,
-            )
-        images = open_labelled(config.eval, model.num_classes, model.class_names)
-        found = evaluate(
-            model.logits,
-            images,
-            model.preprocessing,
-            num_classes=model.num_classes,
-            teacher_logits_of=teacher.logits if teacher else None,
-            batch_size=config.batch_size,
-        )
-        networks = [model.network, *([teacher.network] if teacher else [])]
-        latency = paired_latency_ms(networks, model.preprocessing.blank(1, device))
+        measured = measure(model, config)
+        found = measured.evaluation
+        assert found is not None, "there are images"
     summary = {
         "top1": found.top1,
         "top5": found.top5,
         "agreement": found.agreement,
         "images": found.images,
-        "latency_ms": round(latency[0], 4),
-        "teacher_latency_ms": round(latency[1], 4) if teacher else None,
+        "latency_ms": measured.latency_ms,
+        "teacher_latency_ms": measured.teacher_latency_ms,
     }
     if as_json:
-        print_result({**summary, "confusion": found.confusion}, as_json=True, title=folder)
+        print_result({**summary, "confusion": found.confusion.tolist()}, as_json=True, title=folder)
         return
     names = model.class_names or tuple(map(str, range(model.num_classes)))
-    confused = [f"{names[true]} taken for {names[given]}: {n}" for true, given, n in found.most_confused(_CONFUSED)]
-    print_result({**summary, "most_confused": "; ".join(confused) or None}, as_json=False, title=folder)
+    mistakes = Confusion.of(found.confusion).mistakes[:_MISTAKES]
+    confused = "; ".join(f"{names[m.true]} taken for {names[m.answered]}: {m.images}" for m in mistakes)
+    print_result({**summary, "most confused": confused or None}, as_json=False, title=folder)
+
+
+def _report(folder: str, config: ReportConfig, as_json: bool) -> None:
+    with stdout_to_stderr():
+        from ..core.files import write_text
+        from ..export.model_page import model_page
+
+        saved = Path(folder) if Path(folder).is_dir() else None
+        out = _output(folder, config.out, "report.html")
+        check_output(out)
+        page = model_page(_load(folder, config), config, title=Path(folder).name, folder=saved)
+        write_text(out, page)
+    print_result({"report": str(out)}, as_json=as_json, title="di-model report")
 
 
 def _export(folder: str, config: ExportConfig, as_json: bool) -> None:
     with stdout_to_stderr():
         from ..export.export import SUFFIXES, export_model
 
-        if config.out is None and not Path(folder).is_dir():
-            raise ConfigError(f"{folder} is no folder: say --out, the file to write")
-        out = config.out or Path(folder, f"model{SUFFIXES[config.format]}")
+        out = _output(folder, config.out, f"model{SUFFIXES[config.format]}")
         report = export_model(_load(folder, config), out, config)
     values = dataclasses.asdict(report)
     if as_json:
         print_result(values, as_json=True, title=folder)
     else:
         print_outcome(Outcome(rows=values, next_steps=_use(config.format, out)), "di-model export")
+
+
+def _output(folder: str, out: Path | None, name: str) -> Path:
+    """The file to write: as the user says, or in the model's folder."""
+    if out is None and not Path(folder).is_dir():
+        raise ConfigError(f"{folder} is no folder: say --out, the file to write")
+    return out or Path(folder, name)
 
 
 def _use(format: str, file: Path) -> dict[str, str]:
@@ -166,8 +164,8 @@ def _command(
 
 command = click.Group(
     "di-model",
-    help="Show, evaluate and export a model. FOLDER is what di-distill or di-prune wrote, or any name that di-invert"
-    " --teacher takes.",
+    help="Show, evaluate, report and export a model. FOLDER is what di-distill or di-prune wrote, or any name that"
+    " di-invert --teacher takes.",
     params=[version_option()],
     context_settings=context_settings("di-model"),
     commands=[
@@ -184,6 +182,13 @@ command = click.Group(
             _evaluate,
             help="Measure it on real images: top-1, top-5, agreement with its teacher, confusion, latency.",
             examples=(("beside its teacher", "di-model evaluate runs/prune --eval val/ --teacher resnet50"),),
+        ),
+        _command(
+            "report",
+            ReportConfig,
+            _report,
+            help="Make a page of it: figures, confusion, curves, layers.",
+            examples=(("with its confusion", "di-model report runs/prune --eval val/"),),
         ),
         _command(
             "export",

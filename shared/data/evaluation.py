@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ..models.preprocessing import Preprocessing
+from .confusion import count_confusions
 from .labelled import LabelledSet, labelled_batches
 
 TOP = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
     """What was measured.
 
@@ -23,7 +24,7 @@ class Evaluation:
         images: how many they are.
         top1, top5: shares of the images whose label has the highest logit, or one of the five highest; 0 to 1.
         agreement: share of the images for which the teacher's highest logit is at the same class; None without one.
-        confusion: of each true class, how many of its images were given to each class.
+        confusion: int64 (K, K), the images by true class (rows) and by the class that was answered.
     """
 
     name: str
@@ -31,17 +32,7 @@ class Evaluation:
     top1: float
     top5: float
     agreement: float | None
-    confusion: tuple[tuple[int, ...], ...]
-
-    def most_confused(self, count: int) -> list[tuple[int, int, int]]:
-        """(true class, class given, images) of the most frequent errors."""
-        errors = [
-            (images, true, given)
-            for true, row in enumerate(self.confusion)
-            for given, images in enumerate(row)
-            if images and true != given
-        ]
-        return [(true, given, images) for images, true, given in sorted(errors, key=lambda e: (-e[0], *e[1:]))[:count]]
+    confusion: Tensor
 
 
 @torch.no_grad()
@@ -62,7 +53,7 @@ def evaluate(
         teacher_logits_of: the same of its teacher.
 
     Raises:
-        ConfigError: the set is empty or cannot be read.
+        ConfigError: the set is empty or cannot be read, or there are too many classes.
     """
     among_five = agreed = 0
     confusion_KK = torch.zeros(num_classes, num_classes, dtype=torch.int64)
@@ -71,7 +62,7 @@ def evaluate(
         given_N = logits_NK.argmax(1)
         top_NT = logits_NK.topk(min(TOP, num_classes), dim=1).indices
         among_five += int((top_NT == labels_N[:, None]).any(1).sum())
-        confusion_KK.index_put_((labels_N, given_N), torch.ones_like(labels_N), accumulate=True)
+        confusion_KK += count_confusions(labels_N, given_N, num_classes)
         if teacher_logits_of is not None:
             agreed += int((teacher_logits_of(pixels_NCHW).argmax(1).cpu() == given_N).sum())
     count = int(confusion_KK.sum())
@@ -81,5 +72,5 @@ def evaluate(
         top1=int(confusion_KK.diagonal().sum()) / count,
         top5=among_five / count,
         agreement=agreed / count if teacher_logits_of is not None else None,
-        confusion=tuple(map(tuple, confusion_KK.tolist())),
+        confusion=confusion_KK,
     )

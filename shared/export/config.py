@@ -36,9 +36,9 @@ class ModelConfig(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig(ModelConfig):
-    """What ``di-model evaluate`` takes."""
+    """What ``di-model evaluate`` takes, which cannot do without ``eval``."""
 
-    eval: str = setting(help="real images with their classes, as for di-distill --eval")
+    eval: str | None = setting(None, help="real images with their classes, as for di-distill --eval")
     teacher: str | None = setting(None, help="a network to agree with, named as for di-invert --teacher")
     teacher_weights: str | None = setting(None, help="its weights, as for --weights")
     batch_size: int = setting(256, help="images in a forward pass", min=1, advanced=True)
@@ -46,6 +46,13 @@ class EvaluateConfig(ModelConfig):
     def check(self) -> None:
         if self.teacher_weights and not self.teacher:
             raise ConfigError("--teacher-weights needs --teacher, the network to which they belong")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig(EvaluateConfig):
+    """What ``di-model report`` takes."""
+
+    out: Path | None = setting(None, help="HTML to write", unset="FOLDER/report.html")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,3 +87,15 @@ class ExportConfig(ModelConfig):
             raise ConfigError("--int8 goes with --format onnx: ONNX Runtime is what quantises")
         if self.eval and self.format != "onnx":
             raise ConfigError("--eval goes with --format onnx, whose file is measured: leave it out")
+
+
+def check_output(path: Path) -> None:
+    """Refuse a place where no file can be written, before the work.
+
+    Raises:
+        ConfigError: it is a folder or a device, or its folder does not exist.
+    """
+    if path.exists() and not path.is_file():  # root could put the file in the place of a device
+        raise ConfigError(f"--out {path} is no file: name another one")
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent}: make it, or name another --out")

@@ -15,7 +15,7 @@ from ..data.labelled import open_labelled
 from ..models.classifier import Classifier
 from ..models.preprocessing import Preprocessing
 from ..shards.folder import ShardFolder
-from .config import ExportConfig
+from .config import ExportConfig, check_output
 from .deployed import Deployed, largest_difference
 from .int8 import int8_bytes
 from .measured import agreement, calibration_batches, latency_ms, top1_of
@@ -63,10 +63,7 @@ def export_model(classifier: Classifier, path: Path, config: ExportConfig) -> Ex
         ConfigError: the network cannot be exported so, or images cannot be read.
         DreamError: what was exported computes something else. Nothing is written then.
     """
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"--out {path} is no file: name another one")
-    if not path.parent.is_dir():
-        raise ConfigError(f"there is no folder {path.parent}: make it, or name another --out")
+    check_output(path)
     shards = ShardFolder.open(config.shards) if config.shards else None
     images = open_labelled(config.eval, classifier.num_classes, classifier.class_names) if config.eval else None
     format, batch = config.format, config.fixed_batch

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.errors import ConfigError
 from .architectures import find_architecture
@@ -80,11 +80,9 @@ class Classifier:
         device = next(self.network.parameters()).device
         return count_macs(self.network, self.preprocessing.blank(1, device))
 
-    @torch.no_grad()
-    def logits(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
-        """Logits (N, K) of pixels, 0 to 255 of any dtype (N, C, H, W), on the network's device."""
-        device = next(self.network.parameters()).device
-        return self.network(self.preprocessing.normalize(pixels_NCHW.to(device)))
+    def logits(self, pixels_NCHW: Tensor) -> Tensor:
+        """Logits (N, K) of pixels, 0 to 255 of any dtype, (N, C, H, W), on the network's device."""
+        return self.preprocessing.logits(self.network, pixels_NCHW)
 
     def check_size(self, image_size: int) -> None:
         """Refuse images of a side that the network does not take. Each side that it takes is tried once.

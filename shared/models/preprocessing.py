@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import ConfigError
 from .identity import ClassifierRecord
@@ -52,6 +52,12 @@ class Preprocessing:
         """Pixels, 0 to 255 of any dtype, to float32 network input."""
         mean, std = self._columns(images_NCHW.device)
         return (images_NCHW.float() / 255 - mean) / std
+
+    @torch.no_grad()
+    def logits(self, network: nn.Module, pixels_NCHW: Tensor) -> Tensor:
+        """Logits (N, K) of pixels, 0 to 255 of any dtype, (N, C, H, W), on the network's device."""
+        device = next(network.parameters()).device
+        return network(self.normalize(pixels_NCHW.to(device)))
 
     def to_pixels(self, x_NCHW: Tensor) -> Tensor:
         """Network input to uint8 pixels: rounded, and clipped to the range of pixels."""

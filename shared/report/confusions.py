@@ -42,7 +42,7 @@ class Confusion:
 
     @classmethod
     def of(cls, counts_KK: Tensor) -> Confusion:
-        """From a matrix of :func:`~..data.confusion.confusion_matrix`."""
+        """From a matrix of :func:`~..data.evaluation.evaluate`."""
         wrong_KK = counts_KK.clone().fill_diagonal_(0)
         classes = len(counts_KK)
         # Sorted by number, and for equal ones by class, so that the same matrix gives the same list.

@@ -136,6 +136,16 @@ def test_show_says_what_it_is_and_where_from(di: Di, pruned: Path, made_shards: 
     assert all(name in stdout for name in layers)
 
 
+def test_a_page_shows_what_was_measured(di: Di, pruned: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert di("di-model", "report", pruned, "--eval", "digits", "--out", page)[0] == 0
+    text = page.read_text()
+    assert f"{100 * dd.load(pruned).evaluate('digits').top1:.2f} %" in text
+    assert "Confusion" in text
+    assert all(name in text for name, module in dd.load(pruned).network.named_modules() if hasattr(module, "weight"))
+    assert "<script" not in text
+
+
 def test_bad_input(fails: Fails, pruned: Path, made_shards: Path, tmp_path: Path) -> None:
     before = contents(pruned)
     for arguments, words in [
@@ -152,6 +162,8 @@ def test_bad_input(fails: Fails, pruned: Path, made_shards: Path, tmp_path: Path
         (["export", pruned, "--int8", "--shards", tmp_path], ["no shard folder"]),
         (["export", pruned, "--eval", tmp_path / "none"], ["none"]),
         (["evaluate", pruned], ["--eval"]),
+        (["report", "digits_cnn"], ["--out"]),
+        (["report", pruned, "--out", tmp_path], ["no file"]),
         (["evaluate", pruned, "--eval", "digits", "--teacher", "digits_cn"], ["digits_cnn"]),
         (["evaluate", pruned, "--eval", "digits", "--teacher-weights", "x.pth"], ["--teacher"]),
     ]:

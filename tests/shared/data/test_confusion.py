@@ -7,7 +7,8 @@ import torch
 
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.data.accuracy import top1
-from dreamdistill.shared.data.confusion import confusion_matrix, count_confusions
+from dreamdistill.shared.data.confusion import count_confusions
+from dreamdistill.shared.data.evaluation import evaluate
 from dreamdistill.shared.data.labelled import open_labelled
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.report.confusions import Confusion
@@ -20,7 +21,7 @@ def test_rows_are_true_classes() -> None:
 
 def test_its_diagonal_is_the_accuracy() -> None:
     teacher, images = load_model("digits_cnn"), open_labelled("digits", 10)
-    counts_KK = confusion_matrix(teacher.network, images, teacher.preprocessing, batch_size=100)
+    counts_KK = evaluate(teacher.logits, images, teacher.preprocessing, num_classes=10, batch_size=100).confusion
     assert counts_KK.dtype == torch.int64
     assert counts_KK.sum() == 450
     assert float(counts_KK.trace()) / 450 == top1(teacher.network, images, teacher.preprocessing)
