@@ -30,7 +30,7 @@ def model_page(model: Classifier, config: ReportConfig, *, title: str, folder: P
     description, measured = describe(model, folder), measure(model, config)
     found = measured.evaluation
     figures: dict[str, object] = {"parameters": f"{description.facts['parameters']:,}"}
-    figures |= {"multiply-adds": f"{model.macs:,}", "one image": f"{measured.latency_ms:.3g} ms"}
+    figures |= {"multiply-adds": f"{model.macs / 1e6:.3g} M", "one image": f"{measured.latency_ms:.3g} ms"}
     confusions: list[Html] = []
     if found is not None:
         figures = {"top-1": percent(found.top1), "top-5": percent(found.top5), **figures}
