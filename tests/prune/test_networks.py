@@ -22,7 +22,8 @@ from dreamdistill.shared.structure.values import Values
 SMALL = (
     "mnasnet0_5 mobilenet_v3_small shufflenet_v2_x0_5 squeezenet1_1 timm/convnext_atto timm/efficientvit_b0"
     " timm/ghostnet_050 timm/inception_next_atto timm/lcnet_035 timm/mobilenetv2_035 timm/mobilenetv4_conv_small_050"
-    " timm/regnetx_002 timm/regnety_002 timm/resnest14d timm/resnet10t timm/tinynet_e"
+    " timm/legacy_seresnet18 timm/regnetx_002 timm/regnety_002 timm/resnest14d timm/resnet10t"
+    " timm/seresnet18 timm/tinynet_e"
 ).split()
 
 
