@@ -95,7 +95,8 @@ def test_the_curve_has_a_budget_in_each_line(shards: Path, tmp_path: Path) -> No
 def test_a_run_that_goes_on_makes_the_cut_that_it_chose_by_the_clock(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = replace(config(shards, tmp_path / "p"), latency=0.8, latency_batch=64, repair="ls", iterations=1)
+    # Within reach on a busy machine too, where what layers cost beside their arithmetic varies.
+    settings = replace(config(shards, tmp_path / "p"), latency=0.9, latency_batch=256, repair="ls", iterations=1)
     first = stage.run(settings)
     assert first.macs_after < first.macs_before
     assert first.latency_one_after_ms > 0
