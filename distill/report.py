@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..shared.cli.outcome import Outcome, share_of, steps_with_model
+from ..shared.core.files import cut_path
 from ..shared.models.identity import ClassifierRecord
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.report.card import ModelCard
-from ..shared.report.commands import command_line, cut_path
+from ..shared.report.commands import command_line
 from ..shared.report.parts import percent
 from .config import DistillConfig
 

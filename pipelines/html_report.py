@@ -13,7 +13,7 @@ from ..shared.cli.effects import warn
 from ..shared.core.errors import named, printable
 from ..shared.core.files import write_text
 from ..shared.models.epochs import Epoch, read_epochs
-from ..shared.report.commands import command_line
+from ..shared.report.commands import SAYS_NOTHING, command_line
 from ..shared.report.confusions import confusion_parts
 from ..shared.report.figures import NetworkFigures, networks_charts, networks_table
 from ..shared.report.page import report_page
@@ -36,7 +36,6 @@ from .plan import Pipeline, Stage
 from .report import PipelineReport, StageResult
 
 _COMMANDS = {"invert": "di-invert", "distill": "di-distill", "prune": "di-prune"}
-_NOT_REPEATED = ("overwrite",)  # it says nothing of what the result is
 
 
 def write_page(pipeline: Pipeline, report: PipelineReport) -> None:
@@ -149,7 +148,7 @@ def _confusions(report: PipelineReport) -> list[Html]:
 def _stages(pipeline: Pipeline, report: PipelineReport) -> list[Html]:
     words = ["di-run", pipeline.name]
     for name, value in pipeline.changes.items():
-        if name not in _NOT_REPEATED:
+        if name not in SAYS_NOTHING:
             words += [f"--{name.replace('_', '-')}", str(value)]
     parts = [paragraph("The whole run again; what is done is not done twice:"), code(shlex.join(map(printable, words)))]
     parts.append(note("Or stage by stage. Options that are not named have their defaults."))

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..shared.cli.outcome import Outcome, share_of, steps_with_model
+from ..shared.core.files import cut_path
 from ..shared.data.accuracy import top1
 from ..shared.data.labelled import LabelledSet
 from ..shared.models.classifier import Classifier
 from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
 from ..shared.models.dropped import dropped_blocks
 from ..shared.report.card import ModelCard
-from ..shared.report.commands import command_line, cut_path
+from ..shared.report.commands import command_line
 from ..shared.report.parts import percent
 from .config import PruneConfig
 from .layer_table import LAYERS

@@ -12,6 +12,7 @@ import click
 
 from ..core.config import StageConfig, settings_of
 from ..core.errors import ConfigError, DreamError, PartialError
+from ..core.files import check_is_file_place
 from ..core.values import Setting, coerce
 from .commandline import context_settings, print_result, run_command
 from .common_options import debug_option, json_option, version_option
@@ -134,8 +135,7 @@ def _gallery(
             raise ConfigError(f"--{name} must lie in 1..1000")
     chosen = coerce(Setting("classes", tuple[int, ...], None, "", ()), classes) if classes else None
     path = out or folder / "gallery.png"
-    if path.exists() and not path.is_file():  # root could put the picture in the place of a device
-        raise ConfigError(f"--out {path} is no file: name another one")
+    check_is_file_place(path)
     shards = ShardFolder.open(folder)
     shown, images = write_gallery(shards, path, columns=columns, classes=chosen, side=side, labels=labels)
     print_result({"gallery": str(path), "classes": shown, "images": images}, as_json=as_json, title="di-shards gallery")

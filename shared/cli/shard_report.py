@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..core.errors import ConfigError
+from ..core.files import check_is_file_place
 from .commandline import print_result
 from .common_options import debug_option, json_option
 
@@ -15,8 +16,7 @@ def _report(folder: Path, out: Path | None, as_json: bool, debug: bool) -> None:
     from ..report.shard_parts import KEPT, write_shard_report
 
     path = out or folder / KEPT
-    if path.exists() and not path.is_file():  # root could put the page in the place of a device
-        raise ConfigError(f"--out {path} is no file: name another one")
+    check_is_file_place(path)
     try:
         classes, images = write_shard_report(folder, path)
     except OSError as error:

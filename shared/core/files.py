@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from .errors import DreamError
+from .errors import ConfigError, DreamError
 
 _TEMPORARY = ".tmp"
 _STALE_AFTER = 24 * 3600.0  # seconds; no file takes a day to write
@@ -123,6 +123,21 @@ def remove_stale_temporaries(folder: Path) -> None:
                 stale = not _alive(pid)
             if stale:
                 path.unlink()
+
+
+def check_is_file_place(path: Path) -> None:
+    """Refuse a place that is taken by something else than a file: root could put a file in the place of a device.
+
+    Raises:
+        ConfigError: it is a folder or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--out {path} is no file: name another one")
+
+
+def cut_path(text: str) -> str:
+    """An absolute path's last part, also of ``/path/FILE.py:factory``; any other text as it is. For other people."""
+    return Path(text).name if Path(text).is_absolute() or re.match(r"[A-Za-z]:[\\/]", text) else text
 
 
 def _is_a_folder(path: Path) -> DreamError:

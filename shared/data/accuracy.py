@@ -39,10 +39,9 @@ def measure_accuracy(
         ConfigError: the set is empty or cannot be read.
     """
     network.eval()
-    device = next(network.parameters()).device
     correct = total = 0
     for pixels_NCHW, labels_N in labelled_batches(images, preprocessing, batch_size):
-        logits_NK = network(preprocessing.normalize(pixels_NCHW.to(device)))
+        logits_NK = preprocessing.logits(network, pixels_NCHW)
         correct += int((logits_NK.argmax(1).cpu() == labels_N).sum())
         total += len(labels_N)
     return Accuracy(top1=correct / total, images=total)

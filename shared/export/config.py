@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.config import GENERAL, Settings, setting
 from ..core.errors import ConfigError
+from ..core.files import check_is_file_place
 
 _NETWORK = "A network that is no saved model"
 
@@ -95,7 +96,6 @@ def check_output(path: Path) -> None:
     Raises:
         ConfigError: it is a folder or a device, or its folder does not exist.
     """
-    if path.exists() and not path.is_file():  # root could put the file in the place of a device
-        raise ConfigError(f"--out {path} is no file: name another one")
+    check_is_file_place(path)
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {path.parent}: make it, or name another --out")

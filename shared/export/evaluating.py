@@ -58,13 +58,14 @@ def _teacher(model: Classifier, config: EvaluateConfig) -> Classifier | None:
     if config.teacher is None:
         return None
     own = model.preprocessing
-    described = {} if Path(config.teacher).is_dir() else {"mean": own.mean, "std": own.std}
+    is_saved = Path(config.teacher).is_dir()
     return load_model(
         config.teacher,
         weights=config.teacher_weights,
         num_classes=model.num_classes,
+        mean=None if is_saved else own.mean,
+        std=None if is_saved else own.std,
         image_size=own.image_size,
         code=config.code,
         device=next(model.network.parameters()).device,
-        **described,  # type: ignore[arg-type]
     )

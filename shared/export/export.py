@@ -12,6 +12,7 @@ from torch import Tensor
 from ..core.errors import ConfigError, DreamError
 from ..core.files import write_bytes
 from ..data.labelled import open_labelled
+from ..data.labelled_set import LabelledSet
 from ..models.classifier import Classifier
 from ..models.preprocessing import Preprocessing
 from ..shards.folder import ShardFolder
@@ -73,32 +74,48 @@ def export_model(classifier: Classifier, path: Path, config: ExportConfig) -> Ex
     if format == "state_dict":
         return _write_state_dict(deployed, path)
     if format == "pt2":
-        content = program_bytes(deployed, batch=batch)
-        difference = _compare(deployed, load_program(content), batch)
-        write_bytes(path, content)
-        return ExportReport(file=str(path), bytes=len(content), max_difference=difference)
-    content = onnx_bytes(deployed, batch=batch)
-    runs = [OnnxSession(content, batch=batch)]
-    report = ExportReport(file=str(path), bytes=len(content), max_difference=_compare(deployed, runs[0], batch))
-    int8 = b""
+        return _write_program(deployed, path, batch)
+    return _write_onnx(classifier, deployed, path, batch=batch, shards=shards, images=images)
+
+
+def _write_onnx(
+    classifier: Classifier,
+    deployed: Deployed,
+    path: Path,
+    *,
+    batch: int | None,
+    shards: ShardFolder | None,
+    images: LabelledSet | None,
+) -> ExportReport:
+    """The float file and, with shards, the int8 one; both measured."""
+    files = {path: onnx_bytes(deployed, batch=batch)}
+    runs = [OnnxSession(files[path], batch=batch)]
+    report = ExportReport(file=str(path), bytes=len(files[path]), max_difference=_compare(deployed, runs[0], batch))
     if shards is not None:
-        int8 = int8_bytes(content, calibration_batches(deployed, shards, batch))
-        runs.append(OnnxSession(int8, batch=batch))
+        int8 = path.with_name(f"{path.stem}_int8{path.suffix}")
+        files[int8] = int8_bytes(files[path], calibration_batches(deployed, shards, batch))
+        runs.append(OnnxSession(files[int8], batch=batch))
         report = replace(
             report,
-            file_int8=str(path.with_name(f"{path.stem}_int8{path.suffix}")),
-            bytes_int8=len(int8),
+            file_int8=str(int8),
+            bytes_int8=len(files[int8]),
             agreement_int8=agreement(runs, deployed, shards),
         )
-    latencies = latency_ms(runs, deployed, batch)
-    report = replace(report, latency_ms=latencies[0], latency_int8_ms=latencies[1] if int8 else None)
+    latency, latency_int8 = (*latency_ms(runs, deployed, batch), None)[:2]
+    report = replace(report, latency_ms=latency, latency_int8_ms=latency_int8)
     if images is not None:
-        top1 = [top1_of(run, deployed, classifier, images) for run in runs]
-        report = replace(report, top1=top1[0], top1_int8=top1[1] if int8 else None, eval=images.name)
-    if report.file_int8 is not None:
-        write_bytes(Path(report.file_int8), int8)
-    write_bytes(path, content)
+        top1, top1_int8 = (*(top1_of(run, deployed, classifier, images) for run in runs), None)[:2]
+        report = replace(report, top1=top1, top1_int8=top1_int8, eval=images.name)
+    for file, content in files.items():
+        write_bytes(file, content)
     return report
+
+
+def _write_program(deployed: Deployed, path: Path, batch: int | None) -> ExportReport:
+    content = program_bytes(deployed, batch=batch)
+    difference = _compare(deployed, load_program(content), batch)
+    write_bytes(path, content)
+    return ExportReport(file=str(path), bytes=len(content), max_difference=difference)
 
 
 def _check_same_images(classifier: Classifier, shards: ShardFolder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..core.errors import ConfigError, one_line
-from .onnx_file import INPUT, require_onnx
+from .onnx_file import INPUT, quiet, require_onnx
 
 
 def int8_bytes(model: bytes, batches: Sequence[Tensor]) -> bytes:
@@ -38,27 +37,24 @@ def int8_bytes(model: bytes, batches: Sequence[Tensor]) -> bytes:
             x_NCHW = next(self._batches, None)
             return None if x_NCHW is None else {INPUT: x_NCHW.numpy()}
 
-    before = logging.root.manager.disable
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("float", "prepared", "int8"))
         whole.write_bytes(model)
         try:
-            logging.disable(logging.WARNING)  # its advice to prepare the file, as is done here
-            quant_pre_process(whole, prepared)
-            quantize_static(
-                prepared,
-                quantised,
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                reduce_range=not _adds_products_of_8_bits(),
-            )
+            with quiet():  # it advises to prepare the file, as is done here
+                quant_pre_process(whole, prepared)
+                quantize_static(
+                    prepared,
+                    quantised,
+                    Reader(),
+                    quant_format=QuantFormat.QDQ,
+                    per_channel=True,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    reduce_range=not _adds_products_of_8_bits(),
+                )
         except Exception as error:  # its errors have no common class
             raise ConfigError(f"ONNX Runtime cannot quantise this network: {one_line(error)}") from error
-        finally:
-            logging.disable(before)
         return quantised.read_bytes()
 
 

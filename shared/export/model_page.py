@@ -59,8 +59,6 @@ def _training(folder: Path | None) -> list[Html]:
         return []
     try:
         charts = training_charts({folder.name: read_epochs(folder)})
-    except FileNotFoundError:
-        return []
     except (OSError, ValueError) as error:
         return [warning(f"The curves cannot be shown, since metrics.jsonl is damaged: {error}")]
     return [charts] if charts else []

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..core.errors import ConfigError, one_line
 from .deployed import Deployed
-from .program import dynamic_shapes
+from .program import dynamic_shapes, not_exported
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -48,7 +48,7 @@ def onnx_bytes(deployed: Deployed, *, batch: int | None) -> bytes:
     """
     require_onnx()
     try:
-        with _quiet():
+        with quiet():
             program: Any = torch.onnx.export(
                 deployed.network,
                 (deployed.probes(batch or 2),),
@@ -60,8 +60,7 @@ def onnx_bytes(deployed: Deployed, *, batch: int | None) -> bytes:
             )
             model = program.model_proto
     except Exception as error:  # the exporter and the user's own code raise what they like
-        advice = "" if batch else "; --batch 1 may work"
-        raise ConfigError(f"torch cannot export this network to ONNX: {one_line(error)}{advice}") from error
+        raise not_exported("this network to ONNX", error, batch) from error
     for key, text in deployed.metadata.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, text
@@ -104,8 +103,8 @@ def full_batch(x_NCHW: Tensor, batch: int | None) -> Tensor:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on its own work."""
+def quiet() -> Iterator[None]:
+    """Without the remarks of exporters on their own work."""
     before = logging.root.manager.disable
     try:
         logging.disable(logging.WARNING)

@@ -21,6 +21,12 @@ def dynamic_shapes(batch: int | None) -> Any:
     return None if batch else ({0: torch.export.Dim("batch")},)
 
 
+def not_exported(what: str, error: Exception, batch: int | None) -> ConfigError:
+    """The error for a network that torch's exporters do not take."""
+    advice = "" if batch else "; --batch 1 may work"
+    return ConfigError(f"torch cannot export {what}: {one_line(error)}{advice}")
+
+
 def program_bytes(deployed: Deployed, *, batch: int | None) -> bytes:
     """The network as ``torch.export.load`` reads it.
 
@@ -34,8 +40,7 @@ def program_bytes(deployed: Deployed, *, batch: int | None) -> bytes:
     try:
         program = torch.export.export(deployed.network, example, dynamic_shapes=dynamic_shapes(batch))
     except Exception as error:  # the exporter and the user's own code raise what they like
-        advice = "" if batch else "; --batch 1 may work"
-        raise ConfigError(f"torch cannot export this network: {one_line(error)}{advice}") from error
+        raise not_exported("this network", error, batch) from error
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={METADATA: json.dumps(deployed.metadata)})
     return file.getvalue()

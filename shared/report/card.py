@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from ..core.errors import printable
+from ..core.files import cut_path
 from ..models.card_file import MARK
 from ..models.preprocessing import Preprocessing
-from .commands import cut_path
 
 NAMES_SHOWN = 20  # of classes
 LONGEST = 200  # letters of a name

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 from ..core.config import Settings, settings_of
 from ..core.errors import printable
+from ..core.files import cut_path
 from ..core.values import Setting, strip_optional
 
-_SAYS_NOTHING = ("overwrite",)  # of what the result is
+SAYS_NOTHING = ("overwrite",)  # of what the result is
 
 
 def command_line(program: str, config: Settings, *, for_others: bool = False) -> str:
@@ -38,12 +37,7 @@ def options_given(config: Settings) -> dict[str, Any]:
             found |= {k: v for k, v in value.items() if preset is None or getattr(preset, k) != v}
         elif item.default is dataclasses.MISSING or value != item.default:
             found[item.name] = value
-    return {name: value for name, value in found.items() if name not in _SAYS_NOTHING}
-
-
-def cut_path(text: str) -> str:
-    """An absolute path's last part, also of ``/path/FILE.py:factory``; any other text as it is."""
-    return Path(text).name if Path(text).is_absolute() or re.match(r"[A-Za-z]:[\\/]", text) else text
+    return {name: value for name, value in found.items() if name not in SAYS_NOTHING}
 
 
 def _option(setting: Setting, value: Any, for_others: bool) -> list[str]:

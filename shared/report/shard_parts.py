@@ -9,13 +9,12 @@ from pathlib import Path
 from PIL import Image
 
 from ..core.errors import DreamError
-from ..core.files import write_text
+from ..core.files import cut_path, write_text
 from ..shards.contact_sheet import MIN_SIDE, labelled_sheet
 from ..shards.folder import ShardFolder
 from ..shards.quality import read_score
 from ..shards.survey import Survey, survey
 from ..shards.verdict import HEALTHY, verdict
-from .commands import cut_path
 from .confusions import name_of
 from .page import report_page
 from .parts import (
@@ -83,12 +82,11 @@ def shard_parts(path: Path) -> list[Html]:
 def shard_facts(folder: ShardFolder) -> list[Html]:
     """What the folder is, and the verdict on it."""
     teacher, records = folder.manifest.teacher, list(folder.records.values())
-    recipes = list(dict.fromkeys(str(item.recipe["name"]) for item in folder.manifest.rounds))
     planned, score, side = folder.num_planned, read_score(folder), teacher.image_size
     rows = {
         "folder": folder.path,
         "teacher": teacher.title,
-        "recipe": ", ".join(recipes),
+        "recipe": ", ".join(folder.manifest.recipe_names),
         "rounds": len(folder.manifest.rounds) if len(folder.manifest.rounds) > 1 else None,
         "images": f"{folder.num_samples:,} of {side}x{side} pixels in {len(records):,} shards",
         "agreement": percent(folder.agreement),

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..core.errors import ConfigError
-from ..core.files import write_bytes
+from ..core.files import cut_path, write_bytes
 from ..data.images import JPEG_QUALITY
 from .contact_sheet import Block, block_sheet, labelled_sheet
 from .folder import ShardFolder
@@ -66,10 +66,10 @@ def write_gallery(
 def caption_of(folder: ShardFolder) -> list[str]:
     """The parts of a gallery's caption."""
     name = folder.manifest.teacher.title
-    recipes = list(dict.fromkeys(str(item.recipe["name"]) for item in folder.manifest.rounds))
+    recipes = folder.manifest.recipe_names
     parts = [
         # The path of a network of the user's own says little to others, and may be long.
-        f"Teacher {Path(name).name if Path(name).is_absolute() else name}",
+        f"Teacher {cut_path(name)}",
         f"recipe{'s' if len(recipes) > 1 else ''} {', '.join(recipes)}",
         f"{folder.num_samples:,} images",
         f"teacher agreement {100 * folder.agreement:.1f} %",

@@ -134,6 +134,11 @@ class Manifest:
     teacher: ClassifierRecord
     rounds: tuple[Round, ...]
 
+    @property
+    def recipe_names(self) -> list[str]:
+        """The names of the rounds' recipes, each once."""
+        return list(dict.fromkeys(str(item.recipe["name"]) for item in self.rounds))
+
     def __post_init__(self) -> None:
         shards = images = 0
         for number, item in enumerate(self.rounds):

@@ -14,7 +14,8 @@ from dreamdistill.distill.config import DistillConfig
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.prune.config import PruneConfig
 from dreamdistill.shared.core.config import StageConfig, from_mapping
-from dreamdistill.shared.report.commands import command_line, cut_path
+from dreamdistill.shared.core.files import cut_path
+from dreamdistill.shared.report.commands import command_line
 
 GIVEN: list[tuple[str, type[StageConfig], dict[str, Any]]] = [
     ("invert", InvertConfig, {"teacher": "a b.py:make", "out": "o", "images": 40, "clip": False, "betas": "0.5,0.9"}),
