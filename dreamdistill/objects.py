@@ -14,8 +14,8 @@ from .shared.core.device import pick_device
 from .shared.core.errors import ConfigError
 from .shared.data.evaluation import Evaluation, evaluate
 from .shared.data.labelled import open_labelled
-from .shared.export.config import ExportConfig
-from .shared.export.export import SUFFIXES, ExportReport, export_model
+from .shared.export.config import SUFFIXES, Export
+from .shared.export.export import ExportReport, export_model
 from .shared.models import classifier
 from .shared.shards import folder
 from .shared.shards.gallery import write_gallery
@@ -105,16 +105,15 @@ class Classifier(classifier.Classifier):
         suffixes = {suffix: name for name, suffix in SUFFIXES.items()}
         if format is None and path.suffix not in suffixes:
             raise ConfigError(f"{path} has none of the suffixes {', '.join(suffixes)}: rename it, or give the format")
-        config = ExportConfig(
+        settings = Export(
             format=format or suffixes[path.suffix],
-            out=path,
             int8=shards is not None,
             shards=None if shards is None else Path(shards.path if isinstance(shards, ShardFolder) else shards),
             normalize=normalize,
             batch="dynamic" if batch is None else str(batch),
             eval=None if eval is None else str(eval),
         )
-        return export_model(self, path, config)
+        return export_model(self, path, settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

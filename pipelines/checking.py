@@ -9,6 +9,8 @@ from pathlib import Path
 from ..invert.inputs import load_inputs
 from ..shared.data.accuracy import check_first
 from ..shared.data.labelled import open_labelled
+from ..shared.models.classifier import Classifier, load_model
+from ..shared.models.named_files import name_files
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.shards.manifest import load_manifest
 from .plan import Pipeline, Stage
@@ -43,6 +45,10 @@ def check_evaluations(pipeline: Pipeline) -> None:
 
 def _task(stage: Stage, tasks: dict[Path, _Task]) -> _Task:
     config = stage.config
+    if stage.kind == "export":
+        name_files(config.code)
+        made_before = Path(config.model)
+        return tasks[made_before] if made_before in tasks else _task_of(load_model(config.model, code=config.code))
     if stage.kind != "invert":
         if config.shards in tasks:
             return tasks[config.shards]
@@ -55,5 +61,8 @@ def _task(stage: Stage, tasks: dict[Path, _Task]) -> _Task:
     made_before = config.out if config.out in tasks else Path(config.teacher)  # a later round, or a student
     if made_before in tasks:
         return tasks[made_before]
-    teacher = load_inputs(config).teacher
-    return _Task(num_classes=teacher.num_classes, class_names=teacher.class_names, preprocessing=teacher.preprocessing)
+    return _task_of(load_inputs(config).teacher)
+
+
+def _task_of(model: Classifier) -> _Task:
+    return _Task(num_classes=model.num_classes, class_names=model.class_names, preprocessing=model.preprocessing)

@@ -35,8 +35,6 @@ from ..shared.report.training import training_charts
 from .plan import Pipeline, Stage
 from .report import PipelineReport, StageResult
 
-_COMMANDS = {"invert": "di-invert", "distill": "di-distill", "prune": "di-prune"}
-
 
 def write_page(pipeline: Pipeline, report: PipelineReport) -> None:
     """Write ``report.html`` beside ``report.json``, or warn that it could not be written."""
@@ -106,6 +104,7 @@ def _networks(report: PipelineReport) -> list[Html]:
             agreement=report.stages[row.name].result.get("agreement") if row.name in report.stages else None,
             parameters=row.parameters,
             macs=row.macs,
+            file_bytes=row.bytes,
             latency_ms=row.latency_ms,
             seconds=row.seconds,
         )
@@ -129,7 +128,7 @@ def _training(pipeline: Pipeline, report: PipelineReport) -> list[Html]:
     parts: list[Html] = []
     for number, row in enumerate(report.networks):
         stage = next((stage for stage in pipeline.stages if stage.name == row.name), None)
-        if stage is None:
+        if stage is None or not stage.makes_network:
             continue
         name = row.name.replace("_", " ")
         try:
@@ -158,9 +157,15 @@ def _stages(pipeline: Pipeline, report: PipelineReport) -> list[Html]:
 
 def _stage(number: int, stage: Stage, done: StageResult) -> Html:
     rows = {"time": duration(done.wall_seconds), "place": done.place or None, "result": stage.config.out}
-    command = command_line(_COMMANDS[stage.kind], stage.config)
+    command = _command(stage)
     title = f"{number}. {stage.name.replace('_', ' ')}"
     return card(title, stage.kind, [code(command), facts(rows), *map(warning, done.warnings)])
+
+
+def _command(stage: Stage) -> str:
+    if stage.kind == "export":
+        return command_line("di-model", stage.config.as_command, "export", stage.config.model)
+    return command_line(f"di-{stage.kind}", stage.config)
 
 
 def _warnings(report: PipelineReport) -> list[Html]:

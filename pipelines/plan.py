@@ -6,6 +6,7 @@ stages:
   synthetic:  {stage: invert, teacher: digits_cnn}
   student: {stage: distill, shards: synthetic}     # the name of an earlier stage stands for its folder
   pruned:  {stage: prune, shards: synthetic, ratio: 0.3}
+  file:    {stage: export, model: pruned, int8: true, shards: synthetic}
 
 score: {real: digits}         # measures every shard folder as di-shards score does; {} does so with the teacher alone
 
@@ -35,9 +36,22 @@ from ..prune.config import PruneConfig
 from ..shared.core.config import Settings, StageConfig, from_mapping, load_yaml, setting, settings_of
 from ..shared.core.errors import ConfigError, nearest
 from ..shared.core.values import coerce
+from .exporting import ExportStageConfig
 
-STAGES: dict[str, type[StageConfig]] = {"invert": InvertConfig, "distill": DistillConfig, "prune": PruneConfig}
-_REFERENCES = ("shards", "teacher", "student", "init", "compete_with")  # options that may name an earlier stage
+STAGES: dict[str, type[StageConfig]] = {
+    "invert": InvertConfig,
+    "distill": DistillConfig,
+    "prune": PruneConfig,
+    "export": ExportStageConfig,
+}
+_REFERENCES = (
+    "shards",
+    "teacher",
+    "student",
+    "model",
+    "init",
+    "compete_with",
+)  # options that may name an earlier stage
 _ADAPT = ("stage", "rounds", "invert", "distill")
 _MOST = 1000  # stages of a file
 _NAME = re.compile(r"\w[\w .-]{0,99}")  # of a stage: it becomes the name of a folder
@@ -58,6 +72,11 @@ class Stage:
     kind: str
     config: Any
     round: int = 0
+
+    @property
+    def makes_network(self) -> bool:
+        """Whether its result is a saved network: not images, and not a file that runs elsewhere."""
+        return self.kind not in ("invert", "export")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

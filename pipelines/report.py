@@ -29,6 +29,9 @@ _SCORES = {  # the measures of a shard folder that the table shows, and their ti
 }
 
 
+_OWN_TOP1 = ("student_top1", "top1_after")  # of a stage's network, in the stage's report
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
     """What a stage did.
@@ -53,17 +56,19 @@ class StageResult:
 
     @property
     def own_top1(self) -> float | None:
-        return self.result.get("student_top1", self.result.get("top1_after"))
+        return next((self.result[key] for key in _OWN_TOP1 if key in self.result), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRow:
-    """A network of the pipeline.
+    """A network of the pipeline, or a file that one was exported to.
 
     Attributes:
         top1: on the images of ``eval``, 0 to 1; None without any.
         macs: multiply-adds of one image.
-        latency_ms: median milliseconds of one forward pass of ``latency_batch`` images.
+        bytes: of its weights, or of the file.
+        latency_ms: median milliseconds of one forward pass of ``latency_batch`` images: in torch, or in ONNX Runtime
+            on as many threads; None for a file where the networks ran on a GPU.
         seconds: wall time of the stage that made it; None for the teacher.
     """
 
@@ -71,7 +76,8 @@ class NetworkRow:
     top1: float | None
     parameters: int
     macs: int
-    latency_ms: float
+    bytes: int
+    latency_ms: float | None
     seconds: float | None
 
 
@@ -114,26 +120,10 @@ class PipelineReport:
 
 def make_report(pipeline: Pipeline, stages: Mapping[str, StageResult]) -> PipelineReport:
     """Measure every network of a pipeline whose stages are done."""
-    from ..shared.models.cost import count_macs, num_parameters, paired_latency_ms
-    from .measuring import confusions_of, networks_of
+    from .measuring import confusions_of, networks_of, rows_of  # imported here, since it imports torch
 
-    top1 = {"teacher": next((s.teacher_top1 for s in stages.values() if s.teacher_top1 is not None), None)}
-    top1 |= {name: result.own_top1 for name, result in stages.items() if result.stage != "invert"}
     teacher, networks = networks_of(pipeline)
-    example_NCHW = teacher.preprocessing.blank(1, next(teacher.network.parameters()).device)
-    batch_NCHW = example_NCHW.expand(pipeline.latency_batch, -1, -1, -1).contiguous()
-    latencies = paired_latency_ms(list(networks.values()), batch_NCHW)
-    rows = tuple(
-        NetworkRow(
-            name=name,
-            top1=top1.get(name),
-            parameters=num_parameters(network),
-            macs=count_macs(network, example_NCHW),
-            latency_ms=round(latency, 4),
-            seconds=stages[name].wall_seconds if name in stages else None,
-        )
-        for (name, network), latency in zip(networks.items(), latencies, strict=True)
-    )
+    rows = rows_of(pipeline, stages, teacher, networks)
     images, confusions = confusions_of(pipeline, teacher, networks)
     return PipelineReport(
         seconds=round(sum(result.wall_seconds for result in stages.values()), 3),
@@ -170,7 +160,7 @@ def print_report(report: PipelineReport, title: str, out: Path) -> None:
             plain(row.name.replace("_", " ")),
             "" if row.top1 is None else f"{100 * row.top1:.2f} %",
             f"{row.macs:,}",
-            f"{row.latency_ms:.3g}",
+            "" if row.latency_ms is None else f"{row.latency_ms:.3g}",
             "" if row.seconds is None else f"{row.seconds:.1f}",
         )
     Console().print(table)
@@ -185,10 +175,12 @@ def print_report(report: PipelineReport, title: str, out: Path) -> None:
     lines = {"results": f"{out}/NAME, with each stage's NAME, and {out}/report.json"}
     if (out / "report.html").is_file():
         lines["look at it"] = f"{out}/report.html, in a browser"
-    teacher, *made = report.networks
+    made = [name for name, stage in report.stages.items() if stage.stage not in ("invert", "export")]
     if made:
-        lines["use a network"] = f"dreamdistill.load({str(out / made[-1].name)!r})"
-    if teacher.top1 is None:
+        lines["use a network"] = f"dreamdistill.load({str(out / made[-1])!r})"
+    if files := [stage.result["file"] for stage in report.stages.values() if stage.stage == "export"]:
+        lines["ship a file"] = files[-1]
+    if report.networks[0].top1 is None:
         lines["measure all"] = "eval: FOLDER in the pipeline file, with real images"
     for what, how in lines.items():
         click.echo(printable(f"  {what + ':':15} {how}"))

@@ -98,8 +98,9 @@ def _run_stage(stage: Stage) -> Any:
     from ..distill import stage as distill
     from ..invert import stage as invert
     from ..prune import stage as prune
+    from . import exporting
 
-    return {"invert": invert, "distill": distill, "prune": prune}[stage.kind].run(stage.config)
+    return {"invert": invert, "distill": distill, "prune": prune, "export": exporting}[stage.kind].run(stage.config)
 
 
 def _did_nothing(earlier: StageResult, entry: StageResult) -> bool:

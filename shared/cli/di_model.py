@@ -12,7 +12,7 @@ import click
 
 from ..core.config import from_mapping, settings_of
 from ..core.errors import ConfigError, printable
-from ..export.config import EvaluateConfig, ExportConfig, ModelConfig, ReportConfig, check_output
+from ..export.config import SUFFIXES, EvaluateConfig, ExportConfig, ModelConfig, ReportConfig, check_output
 from .commandline import context_settings, option_of, print_outcome, print_result, run_command
 from .common_options import debug_option, json_option, version_option
 from .help import GroupedCommand, help_all_option
@@ -105,15 +105,16 @@ def _report(folder: str, config: ReportConfig, as_json: bool) -> None:
 
 def _export(folder: str, config: ExportConfig, as_json: bool) -> None:
     with stdout_to_stderr():
-        from ..export.export import SUFFIXES, export_model
+        from ..export.export import export_model
 
-        out = _output(folder, config.out, f"model{SUFFIXES[config.format]}")
-        report = export_model(_load(folder, config), out, config)
+        settings = config.export
+        out = _output(folder, config.out, f"model{SUFFIXES[settings.format]}")
+        report = export_model(_load(folder, config), out, settings)
     values = dataclasses.asdict(report)
     if as_json:
         print_result(values, as_json=True, title=folder)
     else:
-        print_outcome(Outcome(rows=values, next_steps=_use(config.format, out)), "di-model export")
+        print_outcome(Outcome(rows=values, next_steps=_use(settings.format, out)), "di-model export")
 
 
 def _output(folder: str, out: Path | None, name: str) -> Path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.config import GENERAL, Settings, setting
+from ..core.config import GENERAL, Settings, changes_to, setting
 from ..core.errors import ConfigError
 from ..core.files import check_is_file_place
+
+SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "state_dict": ".pth"}  # of the file, for each format
 
 _NETWORK = "A network that is no saved model"
 
@@ -57,15 +60,14 @@ class ReportConfig(EvaluateConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportConfig(ModelConfig):
-    """What ``di-model export`` takes."""
+class Export(Settings):
+    """The file that a network becomes, and what it is measured on."""
 
     format: str = setting(
         "onnx",
         help="onnx; pt2, for torch.export.load; state_dict: weights, and a Python file that needs torch alone",
         choices=("onnx", "pt2", "state_dict"),
     )
-    out: Path | None = setting(None, help="file to write", unset="FOLDER/model.onnx, .pt2 or .pth")
     int8: bool = setting(False, help="an int8 ONNX file too, calibrated on the images of --shards")
     shards: Path | None = setting(None, help="shard folder whose images int8 is calibrated on")
     normalize: bool = setting(False, help="fold the normalisation in: the file takes pixels of 0 to 255")
@@ -88,6 +90,21 @@ class ExportConfig(ModelConfig):
             raise ConfigError("--int8 goes with --format onnx: ONNX Runtime is what quantises")
         if self.eval and self.format != "onnx":
             raise ConfigError("--eval goes with --format onnx, whose file is measured: leave it out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig(ModelConfig):
+    """What ``di-model export`` takes."""
+
+    out: Path | None = setting(None, help="file to write", unset="FOLDER/model.onnx, .pt2 or .pth")
+    changes: Mapping[str, Any] = changes_to(Export, preset=Export())
+
+    @property
+    def export(self) -> Export:
+        return Export().changed(self.changes)
+
+    def check(self) -> None:
+        _ = self.export  # raises ConfigError for what does not go together
 
 
 def check_output(path: Path) -> None:

@@ -16,7 +16,7 @@ from ..data.labelled_set import LabelledSet
 from ..models.classifier import Classifier
 from ..models.preprocessing import Preprocessing
 from ..shards.folder import ShardFolder
-from .config import ExportConfig, check_output
+from .config import Export, check_output
 from .deployed import Deployed, largest_difference
 from .int8 import int8_bytes
 from .measured import agreement, calibration_batches, latency_ms, top1_of
@@ -24,7 +24,6 @@ from .onnx_file import OnnxSession, onnx_bytes
 from .program import load_program, program_bytes
 from .stand_alone import network_of, source_of, state_dict_bytes
 
-SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "state_dict": ".pth"}  # of the file, for each format
 LARGEST_DIFFERENCE = 1e-4  # of logits: a share of the largest one, or absolute where that is below 1
 
 
@@ -54,7 +53,7 @@ class ExportReport:
     eval: str | None = None
 
 
-def export_model(classifier: Classifier, path: Path, config: ExportConfig) -> ExportReport:
+def export_model(classifier: Classifier, path: Path, settings: Export) -> ExportReport:
     """Write a classifier as a file that runs without this project.
 
     Args:
@@ -65,12 +64,12 @@ def export_model(classifier: Classifier, path: Path, config: ExportConfig) -> Ex
         DreamError: what was exported computes something else. Nothing is written then.
     """
     check_output(path)
-    shards = ShardFolder.open(config.shards) if config.shards else None
-    images = open_labelled(config.eval, classifier.num_classes, classifier.class_names) if config.eval else None
-    format, batch = config.format, config.fixed_batch
+    shards = ShardFolder.open(settings.shards) if settings.shards else None
+    images = open_labelled(settings.eval, classifier.num_classes, classifier.class_names) if settings.eval else None
+    format, batch = settings.format, settings.fixed_batch
     if shards is not None:
         _check_same_images(classifier, shards)
-    deployed = Deployed(classifier, normalize=config.normalize)
+    deployed = Deployed(classifier, normalize=settings.normalize)
     if format == "state_dict":
         return _write_state_dict(deployed, path)
     if format == "pt2":

@@ -68,21 +68,22 @@ def onnx_bytes(deployed: Deployed, *, batch: int | None) -> bytes:
 
 
 class OnnxSession:
-    """An ONNX file in ONNX Runtime, on one thread of the CPU.
+    """An ONNX file in ONNX Runtime, on the CPU.
 
     Args:
-        model: the file.
+        model: the file, or its path.
+        threads: of the CPU.
         batch: images in a forward pass, where the file has a fixed number.
 
     Raises:
         ConfigError: ONNX Runtime does not take the file.
     """
 
-    def __init__(self, model: bytes, *, batch: int | None = None) -> None:
+    def __init__(self, model: bytes | str, *, batch: int | None = None, threads: int = 1) -> None:
         self._batch = batch
         onnxruntime = require_onnx()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors alone
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

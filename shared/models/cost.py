@@ -53,18 +53,21 @@ def count_macs(network: nn.Module, example_NCHW: Tensor) -> int:
 
 
 @torch.no_grad()
-def paired_latency_ms(networks: Sequence[nn.Module], example_NCHW: Tensor, *, rounds: int = 30) -> list[float]:
+def paired_latency_ms(
+    networks: Sequence[Callable[[Tensor], object]], example_NCHW: Tensor, *, rounds: int = 30
+) -> list[float]:
     """Median milliseconds of one forward pass of the given batch, for each network.
 
     The networks take turns in every round. So a machine that slows down or has other work affects all of them alike.
-    Compare only figures of the same call. Puts the networks in eval mode.
+    Compare only figures of the same call. Puts modules in eval mode.
 
     Args:
-        networks: all on the example's device.
+        networks: all on the example's device; modules, or other calls that take the batch.
         rounds: number of timed forward passes of each network, 1 or more; a few that are not timed come before them.
     """
     for network in networks:
-        network.eval()
+        if isinstance(network, nn.Module):
+            network.eval()
     calls = [lambda network=network: network(example_NCHW) for network in networks]
     return [seconds * 1e3 for seconds in paired_seconds(calls, device=example_NCHW.device, rounds=rounds)]
 

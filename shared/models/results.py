@@ -39,6 +39,7 @@ _NOT_IDENTITY = (
     "rounds",
     "init",
     "teacher",
+    "model",
     "weights",
     "code",
     "eval",

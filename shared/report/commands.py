@@ -14,14 +14,15 @@ from ..core.values import Setting, strip_optional
 SAYS_NOTHING = ("overwrite",)  # of what the result is
 
 
-def command_line(program: str, config: Settings, *, for_others: bool = False) -> str:
+def command_line(program: str, config: Settings, *arguments: str, for_others: bool = False) -> str:
     """One line for a POSIX shell, which does what the configuration says.
 
     Args:
+        arguments: that stand between the program and its options.
         for_others: absolute paths are cut to their last part: a page that is passed on need not tell them.
     """
     known = settings_of(type(config))
-    words = [program]
+    words = [program, *arguments]
     for name, value in options_given(config).items():
         words += _option(known[name], value, for_others)
     return " ".join(shlex.quote(printable(word)) for word in words)

@@ -91,6 +91,8 @@ def main() -> None:
     names = options.only.split(",")
     for name in names:
         wanted = [stage for stage in stages if stage not in results.get(name, {})]
+        if wanted == ["distill"] or wanted == ["prune", "distill"]:
+            wanted = ["invert", *wanted]  # which makes the images that distill takes
         if wanted:
             results[name] = results.get(name, {}) | run(name, wanted, options.limit)
             options.results.parent.mkdir(parents=True, exist_ok=True)

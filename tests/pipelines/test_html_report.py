@@ -42,7 +42,7 @@ def report_of(pipeline: Pipeline, classes: int = 3) -> PipelineReport:
     counts = tuple(tuple(int(t == a) for a in range(classes)) for t in range(classes))
     confusion = Confusion(images=4, right=3, counts=counts if classes < 20 else (), mistakes=(_mistake(),))
     rows = [
-        NetworkRow(name=name, top1=0.9, parameters=9, macs=5, latency_ms=1.0, seconds=None)
+        NetworkRow(name=name, top1=0.9, parameters=9, macs=5, bytes=36, latency_ms=1.0, seconds=None)
         for name in ("teacher", "student", "pruned")
     ]
     return PipelineReport(
