@@ -11,15 +11,14 @@ from ..shared.cli.cards import save_card
 from ..shared.cli.checking import check_shards
 from ..shared.cli.effects import warn_of_no_effect
 from ..shared.core.device import make_deterministic, pick_device
-from ..shared.core.launch import Place, Rows
+from ..shared.core.launch import Place
 from ..shared.data.accuracy import check_first, top1
 from ..shared.data.labelled import open_labelled
 from ..shared.models.checkpoints import save_model
 from ..shared.models.classifier import Classifier
-from ..shared.models.cost import MACS_PER_SECOND, count_macs, num_parameters, seconds_for
+from ..shared.models.cost import count_macs, num_parameters
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.models.results import ResultFolder
-from ..shared.shards.batches import Batch
 from ..shared.shards.folder import ShardFolder
 from ..shared.shards.loaders import make_loader, resolve_loader
 from ..shared.structure.inheritance import Lineage
@@ -28,15 +27,15 @@ from .config import DistillConfig
 from .criterion import Distillation
 from .distributed import Group, joined, share_processors, torchrun_place
 from .effects import without_effect
+from .estimate import seconds_a_step
 from .events import require_tensorboard
 from .features import FIT_IMAGES
 from .inheriting import batches_to_inherit, choose_lineage, give_weights
 from .measuring import Agreement, measure_first
-from .muon import multiply_adds
 from .networks import find_teacher, start_student
 from .progress import Measure
 from .report import DistillReport, student_card
-from .step import choose_compiler, images_seen, seconds_per_step
+from .step import choose_compiler, images_seen
 from .trainer import train
 
 
@@ -145,32 +144,29 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     student = start_student(config, record, None, teacher)
     steps = shards.num_batches(training.batch_size)
     epochs = training.passes(steps)
-    network, example_NCHW = student.network.to(device), preprocessing.blank(1, device)
+    network = student.network.to(device)
     criterion = Distillation.of(
-        training, student=network, teacher=teacher.network if teacher else None, example_NCHW=example_NCHW
+        training,
+        student=network,
+        teacher=teacher.network if teacher else None,
+        example_NCHW=preprocessing.blank(1, device),
     )
     if config.eval:
         check_first(open_labelled(config.eval, record.num_classes, record.class_names), preprocessing)
     views = criterion.views(training, preprocessing)
     warn_of_no_effect(config, without_effect(training, criterion, views))
 
-    def seconds_of(images: int) -> float:
-        batch = Batch(
-            preprocessing.to_pixels(preprocessing.blank(images, device)),
-            torch.zeros(images, record.num_classes, device=device),
-            torch.zeros(images, dtype=torch.long, device=device),
-            Rows(images),
-        )
-        return seconds_per_step(network, batch, criterion, views=views, training=training, example_NCHW=example_NCHW)
-
     count = max(2, min(training.batch_size, shards.num_samples) // place.world)
-    networks = [network] if criterion.teacher is None or teacher is None else [network, teacher.network]
-    one = sum(count_macs(each, example_NCHW) for each in networks)
-    rate = MACS_PER_SECOND[device.type]
-    fixed = multiply_adds(network.parameters()) / rate
-    with share_processors(place), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        seconds = seconds_for(
-            seconds_of, count, least=2, smallest=fixed + 2 * one / rate, guess=fixed + count * one / rate
+    with share_processors(place):
+        seconds = seconds_a_step(
+            network,
+            teacher.network if teacher else None,
+            criterion,
+            views=views,
+            training=training,
+            preprocessing=preprocessing,
+            num_classes=record.num_classes,
+            images=count,
         )
     return {
         "student": student.architecture,

@@ -27,7 +27,7 @@ from ..core.openmp import wait_without_spinning
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
 from .common_options import common_options, other_option
-from .help import GroupedCommand, GroupedOption
+from .help import GroupedCommand, GroupedOption, parts_of
 from .outcome import Outcome
 from .sentences import by_own_options, of_system_error
 from .stdout import stdout_to_stderr
@@ -195,7 +195,7 @@ def metavar(kind: Any) -> str:
 
 
 def _prefix(name: str) -> str:
-    return name.upper().replace("-", "_")
+    return name.upper().replace("-", "_").replace(" ", "_")
 
 
 def option_of(setting: Setting) -> click.Option:
@@ -224,7 +224,7 @@ def in_its_words(sentence: str, command: click.Command) -> str:
     """A sentence that names only the options that the command has. A pipeline file has those of every stage."""
     if not isinstance(command, GroupedCommand | click.Group):
         return sentence
-    commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    commands = [command, *parts_of(command).values()]
     return by_own_options(sentence, {name for each in commands for option in each.params for name in option.opts})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -73,6 +73,40 @@ class GroupedCommand(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}# {purpose}\n")
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
         super().format_epilog(ctx, formatter)
+
+
+class CommandWithParts(GroupedCommand):
+    """A command that takes an argument, unless the first word is the name of a part, which is a command of its own.
+
+    Args:
+        parts: name -> command.
+    """
+
+    def __init__(self, name: str, *, parts: Mapping[str, click.Command], **rest: Any) -> None:
+        super().__init__(name, **rest)
+        self.parts = dict(parts)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and args[0] in self.parts:
+            return self.parts[args[0]].make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        with formatter.section("Instead of a file"):
+            formatter.write_dl([(name, part.get_short_help_str(limit=200)) for name, part in self.parts.items()])
+
+
+def parts_of(command: click.Command) -> Mapping[str, click.Command]:
+    """The commands by name that a command has as its parts; none of most."""
+    if isinstance(command, click.Group):
+        return command.commands
+    return command.parts if isinstance(command, CommandWithParts) else {}
 
 
 def help_all_option() -> click.Option:

@@ -10,6 +10,7 @@ import click
 
 from ..core.config import GENERAL
 from ..data.torchvision_sets import classification_sets
+from .help import parts_of
 
 _ORDER = ["di-invert", "di-distill", "di-prune", "di-model", "di-run", "di-shards"]
 _INTRODUCTION = """\
@@ -41,12 +42,11 @@ def reference() -> str:
     parts = [_INTRODUCTION]
     for name, command in commands().items():
         parts.append(f"## {name}\n\n{command.help}\n")
-        if isinstance(command, click.Group):
-            for sub_name, sub_command in command.commands.items():
-                parts.append(f"### {name} {sub_name}\n\n{sub_command.help}\n")
-                parts.extend(_options(sub_command, command))
-        else:
+        if not isinstance(command, click.Group):
             parts.extend(_options(command))
+        for sub_name, sub_command in parts_of(command).items():
+            parts.append(f"### {name} {sub_name}\n\n{sub_command.help}\n")
+            parts.extend(_options(sub_command, command))
         if examples := getattr(command, "examples", ()):
             lines = "\n".join(f"{line}    # {purpose}" for purpose, line in examples)
             parts.append(f"```sh\n{lines}\n```\n")

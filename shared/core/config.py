@@ -57,6 +57,16 @@ def setting(
     return field(default=default, metadata={"choices": choices, "bounds": Bounds(min, max, above, below), **shown})
 
 
+def same_as(settings: type[Settings], name: str, **changes: Any) -> Any:
+    """A field that is the same setting as another class's.
+
+    Args:
+        changes: to its ``help``, ``group`` or ``advanced``.
+    """
+    item = {each.name: each for each in dataclasses.fields(settings)}[name]
+    return field(default=item.default, metadata={**item.metadata, **changes})
+
+
 def changes_to(
     settings: type[Settings], *, preset: Settings | None = None, group: str | None = None, advanced: bool = False
 ) -> Any:
