@@ -59,11 +59,14 @@ class PruneJob:
         else:
             options = {"name": config.teacher, "weights": config.weights, "code": config.code}
             teacher = reload_model(record, **options, device=device)
-        taken = teacher.preprocessing
-        noise = torch.Generator().manual_seed(0)
-        example_NCHW = torch.randn(1, taken.channels, taken.image_size, taken.image_size, generator=noise).to(device)
-        unit = unit_of(config.budget, batch=config.latency_batch, device=device)
-        return cls(config=config, shards=shards, teacher=teacher, device=device, example_NCHW=example_NCHW, unit=unit)
+        return cls(
+            config=config,
+            shards=shards,
+            teacher=teacher,
+            device=device,
+            example_NCHW=noise_image(teacher, device),
+            unit=unit_of(config.budget, batch=config.latency_batch, device=device),
+        )
 
     def plan(self, budget: Budget | None = None) -> PruningPlan:
         """What may go, for the budget of the configuration or another one of its unit. Refuses what cannot be pruned,
@@ -72,17 +75,7 @@ class PruneJob:
         Raises:
             ConfigError: it cannot, or not to this budget.
         """
-        config, network = self.config, self.teacher.network
-        check_trainable(network, self.teacher.preprocessing, title=self.teacher.title)
-        is_fast_in_eights = self.device.type == "cuda" or self.unit.is_measured
-        return plan_pruning(
-            network,
-            budget or config.budget,
-            example_NCHW=self.example_NCHW,
-            patterns=Patterns(keep=config.keep, only=config.only),
-            unit=self.unit,
-            round_to=config.round_to or (EIGHTS if is_fast_in_eights else 1),
-        )
+        return plan_for(self.teacher, self.config, self.example_NCHW, self.unit, budget=budget)
 
     def batches(self) -> Callable[[], Iterable[tuple[Tensor, Tensor]]]:
         """Gives, at each call, the minibatches to value parts on: network input (N, C, H, W) and targets (N,)."""
@@ -93,3 +86,34 @@ class PruneJob:
             images=config.score_images,
             batch_size=config.training.batch_size,
         )
+
+
+def noise_image(teacher: Classifier, device: torch.device) -> Tensor:
+    """One image of noise, (1, C, H, W), the same in each call."""
+    taken = teacher.preprocessing
+    noise = torch.Generator().manual_seed(0)
+    return torch.randn(1, taken.channels, taken.image_size, taken.image_size, generator=noise).to(device)
+
+
+def plan_for(
+    teacher: Classifier, config: PruneConfig, example_NCHW: Tensor, unit: Unit, *, budget: Budget | None = None
+) -> PruningPlan:
+    """What may go of a teacher. It takes no shards, so that a budget can be refused before images are made.
+
+    Args:
+        example_NCHW: one image, on the teacher's device.
+        budget: in place of the configuration's, of the same unit.
+
+    Raises:
+        ConfigError: the network cannot be pruned, trained or saved, or not to this budget.
+    """
+    check_trainable(teacher.network, teacher.preprocessing, title=teacher.title)
+    is_fast_in_eights = example_NCHW.device.type == "cuda" or unit.is_measured
+    return plan_pruning(
+        teacher.network,
+        budget or config.budget,
+        example_NCHW=example_NCHW,
+        patterns=Patterns(keep=config.keep, only=config.only),
+        unit=unit,
+        round_to=config.round_to or (EIGHTS if is_fast_in_eights else 1),
+    )

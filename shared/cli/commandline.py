@@ -225,7 +225,8 @@ def in_its_words(sentence: str, command: click.Command) -> str:
     if not isinstance(command, GroupedCommand | click.Group):
         return sentence
     commands = [command, *parts_of(command).values()]
-    return by_own_options(sentence, {name for each in commands for option in each.params for name in option.opts})
+    names = {name for each in commands for option in each.params for name in (*option.opts, *option.secondary_opts)}
+    return by_own_options(sentence, names)
 
 
 def _bug(error: Exception, debug: bool) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.invert.config import InvertConfig
 from dreamdistill.pipelines.plan import Pipeline, Stage
-from dreamdistill.pipelines.run import run
+from dreamdistill.pipelines.running import run
 from dreamdistill.prune.config import PruneConfig
 
 

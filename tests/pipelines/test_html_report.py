@@ -135,7 +135,7 @@ def test_an_interrupted_run_knows_what_its_stages_said(
     }
     file.write_text(yaml.safe_dump({"eval": "digits", "stages": stages}, sort_keys=False))
     with monkeypatch.context() as broken:
-        broken.setattr("dreamdistill.pipelines.run.make_report", _interrupted)
+        broken.setattr("dreamdistill.pipelines.running.make_report", _interrupted)
         assert di("di-run", file, "--out", out).code == 1
     kept = json.loads((out / "unfinished.json").read_text())["stages"]
     assert kept["student"]["warnings"] == ["--shape-cutmix has no effect: --mixup is 0"]

@@ -1,0 +1,90 @@
+"""The pipeline that was chosen, as a file: what to run, to read, and to copy and edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...invert.inputs import Inputs
+from ...shared.core.errors import ConfigError, printable
+from ...shared.core.files import read_limited, write_text
+from ...shared.report.commands import command_line
+from .choosing import Choice
+from .config import EXPORTED, FILE, IMAGES, SMALL, CompressConfig
+
+_LARGEST = 2**20  # bytes
+_FIRST = "# Written by: "
+
+
+def written(config: CompressConfig) -> Path | None:
+    """The file of an earlier call with the same options; None without one.
+
+    Raises:
+        ConfigError: the folder holds what other options chose, or the file cannot be read.
+    """
+    path = config.out / FILE
+    if config.overwrites or not path.exists():
+        return None
+    try:
+        first = read_limited(path, _LARGEST).decode().partition("\n")[0]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: --overwrite begins anew, another --out leaves it alone") from error
+    if first != _first_line(config):
+        before = first.removeprefix(_FIRST)
+        raise ConfigError(
+            f"{config.out} holds another run ({before}): --overwrite deletes it, another --out leaves it alone"
+        )
+    return path
+
+
+def write(config: CompressConfig, choice: Choice, inputs: Inputs) -> Path:
+    """Write the file.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
+    path = config.out / FILE
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {config.out}: {error.strerror}") from error
+    about = f"# Chosen for {config.minutes:g} minutes: {choice.images:,} images, {choice.steps:,} steps of repair."
+    use = f"# Go on with it, or look whether it is done: di-run {printable(str(path))}. Edit a copy to change it."
+    body = yaml.safe_dump(pipeline_of(config, choice, inputs), sort_keys=False)
+    write_text(path, "\n".join([_first_line(config), about, use, "", body]))
+    return path
+
+
+def pipeline_of(config: CompressConfig, choice: Choice, inputs: Inputs) -> dict[str, Any]:
+    """The content of the file."""
+    option, share = config.budget
+    shared = {"out": config.out, "seed": config.seed, "device": config.device, "eval": config.eval}
+    shared |= {"code": config.code or None, "latency_batch": config.latency_batch}
+    images: dict[str, Any] = {"stage": "invert", **config.teacher_options, "images": choice.images}
+    if config.workers:
+        images["workers"] = config.workers
+    if choice.shortened < 1:
+        images["steps"] = tuple(max(1, round(choice.shortened * steps)) for steps in inputs.recipe.steps)
+    small: dict[str, Any] = {"stage": "prune", "shards": IMAGES, option: share, "epochs": choice.epochs}
+    if not config.flip:
+        small["flip"] = False
+    exported: dict[str, Any] = {"stage": "export", "model": SMALL, "int8": True, "shards": IMAGES}
+    if config.normalize:
+        exported["normalize"] = True
+    stages = {IMAGES: images, SMALL: small, EXPORTED: exported}
+    return _plain({**{key: value for key, value in shared.items() if value is not None}, "stages": stages})
+
+
+def _plain(value: Any) -> Any:
+    """The same in what YAML has."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _first_line(config: CompressConfig) -> str:
+    return _FIRST + command_line("di-run", config, "compress")
