@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from .config import InvertConfig
 from .engine import check_recipe
 from .executors.ray import require_ray
 from .fallback import fitted
-from .recipe import Recipe, find_recipe
+from .recipe import RECIPES, Recipe, find_recipe
 
 _CLASS_NAMES = 2**24  # bytes of a file of class names, at most
 
@@ -103,6 +103,13 @@ def load_inputs(config: InvertConfig, teacher: Classifier | None = None) -> Inpu
         images=images,
         warnings=health.warnings,
     )
+
+
+def with_recipe(inputs: Inputs, name: str) -> Inputs:
+    """The same inputs with another preset as the default recipe, fitted to the teacher."""
+    recipe = RECIPES[name].changed({"alpha_compete": 0.0})
+    fits = fitted(recipe, inputs.teacher, asked=(), log=lambda _: None)  # what is left out was said of the default
+    return replace(inputs, recipe_name=name, recipe=fits)
 
 
 def _load_teacher(config: InvertConfig, device: torch.device) -> Classifier:

@@ -33,9 +33,10 @@ from typing import Any
 from ..distill.config import DistillConfig
 from ..invert.config import InvertConfig
 from ..prune.config import PruneConfig
-from ..shared.core.config import Settings, StageConfig, from_mapping, load_yaml, setting, settings_of
+from ..shared.core.config import Settings, StageConfig, from_mapping, setting, settings_of
 from ..shared.core.errors import ConfigError, nearest
 from ..shared.core.values import coerce
+from ..shared.core.yaml_files import load_yaml
 from .exporting import ExportStageConfig
 
 STAGES: dict[str, type[StageConfig]] = {

@@ -23,10 +23,14 @@ def run(pipeline: Pipeline) -> PipelineReport:
     """Run every stage that is not done, write ``report.json`` and ``report.html``, and return the report.
 
     Raises:
-        ConfigError: torchrun started several processes.
+        ConfigError: torchrun started several processes, or a package is missing.
         DreamError: a stage failed; what was done stays, and the next run goes on from there.
     """
     require_alone("di-run")
+    if any(stage.kind == "export" and stage.config.export.format == "onnx" for stage in pipeline.stages):
+        from ..shared.export.onnx_file import require_onnx  # imported here, since it imports torch
+
+        require_onnx()  # before the work: a run does not end for a package that is missing
     path, unfinished = pipeline.out / "report.json", pipeline.out / "unfinished.json"
     # What an interrupted run knew of its stages counts more than the report of the run before it.
     before = {**_earlier_stages(path), **_earlier_stages(unfinished)}

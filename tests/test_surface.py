@@ -12,7 +12,9 @@ import pytest
 
 from dreamdistill.distill.stage import DistillReport
 from dreamdistill.invert.stage import InvertReport
+from dreamdistill.pipelines.compress.report import CompressReport
 from dreamdistill.prune.report import PruneReport
+from dreamdistill.shared.cli.help import CommandWithParts
 from dreamdistill.shared.core import errors
 from dreamdistill.shared.export.export import ExportReport
 from dreamdistill.shared.shards.monitor import RunStatus
@@ -33,6 +35,9 @@ OPTIONS = {
     "distill.cli": f"{ALL} {TRAINING} --shards --rounds --student --inherit --init --teacher --weights --eval --verify",
     "prune.cli": f"{ALL} {TRAINING} --shards --ratio --macs --latency --params --curve --keep --only --round-to"
     " --iterations --score-images --repair --teacher --weights --latency-batch --eval --verify",
+    "pipelines.compress.cli": "--out --seed --device --code --json --config --dry-run --overwrite --debug --version"
+    " --help-all --teacher --weights --num-classes --mean --std --image-size --class-names --target --minutes --eval"
+    " --flip --normalize --latency-batch --workers",
     "pipelines.run": "--out --seed --device --overwrite --dry-run --json --debug --version",
 }
 # What --help shows, beside the general options: what most people need.
@@ -41,6 +46,8 @@ SHOWN = {
     " --check",
     "distill.cli": "--out --shards --student --inherit --eval --teacher --weights --epochs --lr --flip",
     "prune.cli": "--out --shards --ratio --macs --latency --eval --curve --repair --epochs --lr --flip",
+    "pipelines.compress.cli": "--out --teacher --weights --num-classes --mean --std --image-size --target --minutes"
+    " --eval --flip --normalize",
 }
 GENERAL = "--config --dry-run --json --help-all"
 
@@ -59,6 +66,13 @@ def test_options_are_the_ones_promised(module: str) -> None:
 def test_help_shows_the_few_options_that_most_people_need(module: str) -> None:
     shown = {p.opts[0] for p in command_of(module).params if not getattr(p, "advanced", False)}
     assert shown == {*SHOWN[module].split(), *GENERAL.split()}
+
+
+def test_di_run_has_its_parts() -> None:
+    command = command_of("pipelines.run")
+    assert isinstance(command, CommandWithParts)
+    assert set(command.parts) == {"compress", "new"}
+    assert {parameter.opts[0] for parameter in command.parts["new"].params} == {"file", "--debug"}
 
 
 def test_di_shards_has_its_commands() -> None:
@@ -97,6 +111,12 @@ def test_di_model_has_its_commands() -> None:
             ExportReport,
             "file bytes max_difference top1 latency_ms file_int8 bytes_int8 top1_int8 agreement_int8 latency_int8_ms"
             " eval",
+        ),
+        (
+            CompressReport,
+            "top1_before top1_after top1_float top1_int8 agreement_int8 parameters_before parameters_after macs_before"
+            " macs_after latency_before_ms latency_after_ms latency_float_ms latency_int8_ms images repair_epochs file"
+            " file_int8 bytes bytes_int8 page seconds",
         ),
         (InvertReport, "images shards seconds agreement clipped verdict teacher_top1 warnings"),
         (

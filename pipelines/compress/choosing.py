@@ -15,8 +15,9 @@ from ...distill.estimate import seconds_a_step
 from ...distill.recipe import REPAIR, STEPS
 from ...invert.config import InvertConfig
 from ...invert.estimate import estimate
-from ...invert.inputs import Inputs, load_inputs
+from ...invert.inputs import Inputs, load_inputs, with_recipe
 from ...invert.plan import IMAGES_PER_SHARD, make_plan, place_round
+from ...invert.recipe import Recipe
 from ...prune.config import PruneConfig
 from ...prune.job import noise_image, plan_for
 from ...prune.units import unit_of
@@ -27,6 +28,7 @@ from ...shared.export.onnx_file import require_onnx
 from ...shared.models.cost import MACS_PER_SECOND, count_macs
 from .config import IMAGES, CompressConfig
 
+SLOW, FAST = "imagenet-deepinversion", "natural-large"  # the default above 64 px; a tenth of its steps and less
 IMAGES_SHARE = 1 / 3  # of the time, for the images
 FEWEST, ENOUGH = 64, 256  # images; where the second does not fit, each image gets fewer steps
 SHORTENED = (1.0, 0.5, 0.25)  # shares of the recipe's steps
@@ -119,6 +121,8 @@ def examine(config: CompressConfig) -> tuple[Inputs, Rates]:
     """
     require_onnx()
     inputs = load_inputs(invert_config(config))
+    if inputs.recipe_name == SLOW:
+        inputs = with_recipe(inputs, FAST)
     teacher, device = inputs.teacher, next(inputs.teacher.network.parameters()).device
     if inputs.images:
         check_first(inputs.images, teacher.preprocessing)
@@ -127,6 +131,13 @@ def examine(config: CompressConfig) -> tuple[Inputs, Rates]:
     example_NCHW = noise_image(teacher, device)
     plan_for(teacher, prune, example_NCHW, unit_of(prune.budget, batch=config.latency_batch, device=device))
     return inputs, _rates(inputs, config)
+
+
+def chosen_recipe(inputs: Inputs, choice: Choice) -> Recipe:
+    """The recipe with the steps that each image gets."""
+    return inputs.recipe.changed(
+        {"steps": tuple(max(1, round(choice.shortened * steps)) for steps in inputs.recipe.steps)}
+    )
 
 
 def invert_config(config: CompressConfig) -> InvertConfig:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ...invert.inputs import Inputs
+from ...invert.recipe import RECIPES, Recipe
 from ...shared.core.errors import ConfigError, printable
 from ...shared.core.files import read_limited, write_text
 from ...shared.report.commands import command_line
-from .choosing import Choice
+from .choosing import Choice, chosen_recipe
 from .config import EXPORTED, FILE, IMAGES, SMALL, CompressConfig
 
 _LARGEST = 2**20  # bytes
@@ -62,11 +64,10 @@ def pipeline_of(config: CompressConfig, choice: Choice, inputs: Inputs) -> dict[
     option, share = config.budget
     shared = {"out": config.out, "seed": config.seed, "device": config.device, "eval": config.eval}
     shared |= {"code": config.code or None, "latency_batch": config.latency_batch}
-    images: dict[str, Any] = {"stage": "invert", **config.teacher_options, "images": choice.images}
+    images: dict[str, Any] = {"stage": "invert", **config.teacher_options, "recipe": inputs.recipe_name}
+    images |= {"images": choice.images, **_changes(chosen_recipe(inputs, choice), inputs.recipe_name)}
     if config.workers:
         images["workers"] = config.workers
-    if choice.shortened < 1:
-        images["steps"] = tuple(max(1, round(choice.shortened * steps)) for steps in inputs.recipe.steps)
     small: dict[str, Any] = {"stage": "prune", "shards": IMAGES, option: share, "epochs": choice.epochs}
     if not config.flip:
         small["flip"] = False
@@ -75,6 +76,12 @@ def pipeline_of(config: CompressConfig, choice: Choice, inputs: Inputs) -> dict[
         exported["normalize"] = True
     stages = {IMAGES: images, SMALL: small, EXPORTED: exported}
     return _plain({**{key: value for key, value in shared.items() if value is not None}, "stages": stages})
+
+
+def _changes(recipe: Recipe, preset: str) -> dict[str, Any]:
+    """The settings that are not the preset's; the term that needs a student is no choice."""
+    mine, theirs = dataclasses.asdict(recipe), dataclasses.asdict(RECIPES[preset])
+    return {name: value for name, value in mine.items() if value != theirs[name] and name != "alpha_compete"}
 
 
 def _plain(value: Any) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 from ...shared.core.launch import require_alone
 from ..plan import load_pipeline
 from ..running import run as run_pipeline
-from .choosing import choose, examine
+from .choosing import choose, chosen_recipe, examine
 from .config import CompressConfig
-from .pipeline_file import pipeline_of, write, written
+from .pipeline_file import write, written
 from .report import CompressReport
 
 
@@ -32,11 +32,10 @@ def dry_run(config: CompressConfig) -> dict[str, Any]:
     """What :func:`run` would choose on this machine as it is now, and the seconds that it expects."""
     inputs, rates = examine(config)
     choice = choose(rates, seconds=60 * config.minutes, num_classes=inputs.teacher.num_classes)
-    steps = pipeline_of(config, choice, inputs)["stages"]["images"].get("steps", list(inputs.recipe.steps))
     return {
         "images": choice.images,
         "recipe": inputs.recipe_name,
-        "steps_an_image": steps,
+        "steps_an_image": chosen_recipe(inputs, choice).steps,
         "repair_steps": choice.steps,
         "epochs": choice.epochs,
         "seconds": choice.seconds,

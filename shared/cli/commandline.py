@@ -20,14 +20,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.config import StageConfig, by_name, from_mapping, load_yaml, settings_of
+from ..core.config import StageConfig, by_name, from_mapping, settings_of
 from ..core.errors import DreamError, StoppedError, named, one_line, printable
 from ..core.imports import safe_imports
 from ..core.openmp import wait_without_spinning
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
+from ..core.yaml_files import load_yaml
 from .common_options import common_options, other_option
-from .help import GroupedCommand, GroupedOption, parts_of
+from .help import CommandWithParts, GroupedCommand, GroupedOption, parts_of
 from .outcome import Outcome
 from .sentences import by_own_options, of_system_error
 from .stdout import stdout_to_stderr
@@ -222,7 +223,7 @@ def _plain(value: Any) -> str:
 
 def in_its_words(sentence: str, command: click.Command) -> str:
     """A sentence that names only the options that the command has. A pipeline file has those of every stage."""
-    if not isinstance(command, GroupedCommand | click.Group):
+    if isinstance(command, CommandWithParts) or not isinstance(command, GroupedCommand | click.Group):
         return sentence
     commands = [command, *parts_of(command).values()]
     names = {name for each in commands for option in each.params for name in (*option.opts, *option.secondary_opts)}

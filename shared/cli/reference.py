@@ -64,8 +64,8 @@ def _options(command: click.Command, group: click.Command | None = None) -> Iter
     context = click.Context(command, parent=parent, **command.context_settings)
     groups: dict[str, list[str]] = {}
     for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record is None:  # an argument
+        record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
+        if record is None:
             continue
         names, text = (part.replace("|", "\\|") for part in record)
         shown = names if getattr(parameter, "advanced", False) else f"**{names}**"

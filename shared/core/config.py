@@ -17,10 +17,9 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import ConfigError, nearest, one_line
+from .errors import ConfigError, nearest
 from .launch import is_restart
 from .values import OPTIONS, Bounds, Setting, check, coerce
-from .yaml_files import read_yaml
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Settings")
@@ -221,23 +220,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def fingerprint(values: Any) -> str:
     """sha256 over the canonical JSON of ``values``: equal for equal settings, whatever their order."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping (:mod:`.yaml_files`).
-
-    Raises:
-        ConfigError: the file is missing, is not YAML, or is not a mapping.
-    """
-    try:
-        loaded = read_yaml(path)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid YAML: {one_line(error)}") from error
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} must hold 'option: value' lines")
-    return loaded
 
 
 def _option(item: dataclasses.Field[Any], kind: Any) -> Setting:

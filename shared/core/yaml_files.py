@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from .errors import ConfigError, one_line
 from .files import read_limited
 
 LARGEST = 2**18  # bytes of a file; PyYAML reads some 100 kB in a second
@@ -22,6 +23,23 @@ DIGITS = 400  # longest number; the largest one that a float holds has 309
 _PREFIX = "tag:yaml.org,2002:"
 _MERGE = f"{_PREFIX}merge"  # the key <<
 _PLAIN = {f"{_PREFIX}{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "merge")}
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping (:mod:`.yaml_files`).
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        loaded = read_yaml(path)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid YAML: {one_line(error)}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} must hold 'option: value' lines")
+    return loaded
 
 
 def read_yaml(path: Path) -> Any:

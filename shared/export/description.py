@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.config import load_yaml
+from ..core.yaml_files import load_yaml
 from ..models.classifier import Classifier
 from ..models.cost import num_filters, num_parameters
 from ..models.dropped import dropped_blocks

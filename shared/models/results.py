@@ -20,10 +20,11 @@ from typing import Any, TypeVar
 
 import yaml
 
-from ..core.config import StageConfig, differences, fingerprint, load_yaml, to_mapping
+from ..core.config import StageConfig, differences, fingerprint, to_mapping
 from ..core.errors import ConfigError, DreamError
 from ..core.files import atomic_write, read_limited, remove_file, remove_stale_temporaries, write_text
 from ..core.records import from_json, parse_json
+from ..core.yaml_files import load_yaml
 from .card_file import CARD, may_replace
 from .checkpoints import MODEL_JSON, MODEL_WEIGHTS
 from .epochs import METRICS, Epoch, read_epochs
