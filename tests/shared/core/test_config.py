@@ -17,12 +17,13 @@ from dreamdistill.shared.core.config import (
     changes_to,
     fingerprint,
     from_mapping,
-    load_yaml,
+    same_as,
     setting,
     settings_of,
     to_mapping,
 )
 from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.core.yaml_files import load_yaml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,3 +194,18 @@ class Switches(Settings):
 def test_words_that_some_readers_of_yaml_take_for_truth_values(tmp_path: Path, text: str, expected: Switches) -> None:
     (tmp_path / "x.yaml").write_text(text)
     assert from_mapping(Switches, load_yaml(tmp_path / "x.yaml")) == expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Borrowing(Settings):
+    rate: float = same_as(Inner, "rate")
+    width: int = same_as(Other, "width", advanced=True)
+
+
+def test_a_setting_may_be_the_same_as_another_class_s() -> None:
+    mine, theirs = settings_of(Borrowing), settings_of(Inner)
+    assert mine["rate"] == theirs["rate"]
+    assert (mine["width"].help, mine["width"].group, mine["width"].advanced) == ("a width", "Depths", True)
+    assert from_mapping(Borrowing, {}) == Borrowing(rate=0.1, width=2)
+    with pytest.raises(ConfigError, match="--rate"):
+        from_mapping(Borrowing, {"rate": 0})
