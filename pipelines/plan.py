@@ -6,7 +6,7 @@ stages:
   synthetic:  {stage: invert, teacher: digits_cnn}
   student: {stage: distill, shards: synthetic}     # the name of an earlier stage stands for its folder
   pruned:  {stage: prune, shards: synthetic, ratio: 0.3}
-  file:    {stage: export, model: pruned, int8: true, shards: synthetic}
+  onnx:    {stage: export, model: pruned, int8: true, shards: synthetic}
 
 score: {real: digits}         # measures every shard folder as di-shards score does; {} does so with the teacher alone
 

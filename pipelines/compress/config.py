@@ -13,7 +13,7 @@ from ...shared.core.errors import ConfigError, nearest
 from ...shared.export.config import Export
 
 FILE = "compress.yaml"  # in the output folder: the pipeline that was chosen
-IMAGES, SMALL, EXPORTED = "images", "small", "file"  # its stages
+IMAGES, SMALL, EXPORTED = "images", "small", "onnx"  # its stages
 _TEACHER = ("teacher", "weights", "num_classes", "mean", "std", "image_size", "class_names")
 
 

@@ -18,7 +18,7 @@ class NetworkFigures:
         top1: 0 to 1.
         agreement: with the teacher, 0 to 1.
         macs: multiply-adds of one image.
-        file_bytes: size of the saved weights.
+        file_bytes: size of the weights, or of the file.
         latency_ms: median milliseconds of one forward pass.
         seconds: that it took to make it.
     """
@@ -45,7 +45,7 @@ def networks_table(networks: Sequence[NetworkFigures], *, latency_batch: int = 1
         "agreement": [percent(each.agreement) for each in networks],
         "parameters": [_beside(each.parameters, first.parameters, each is first) for each in networks],
         "multiply-adds": [_beside(each.macs, first.macs, each is first) for each in networks],
-        "file": [None if each.file_bytes is None else f"{each.file_bytes / 1e6:.3g} MB" for each in networks],
+        "size": [None if each.file_bytes is None else f"{each.file_bytes / 1e6:.3g} MB" for each in networks],
         _latency_title(latency_batch): [
             None if each.latency_ms is None else f"{each.latency_ms:.3g} ms" for each in networks
         ],

@@ -106,7 +106,7 @@ def test_from_a_network_to_files(
     assert Path(report["file"]).stat().st_size == report["bytes"]
     assert Path(report["file_int8"]).stat().st_size == report["bytes_int8"] < report["bytes"]
     page = Path(report["page"]).read_text()
-    assert "file int8" in page
+    assert "onnx int8" in page
     assert "di-model export" in page
 
     # The same command goes on with what was chosen, however fast the machine is now.
