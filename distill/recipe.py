@@ -139,7 +139,7 @@ REPAIR = Training(lr=0.03, warmup_epochs=1)  # as a student, but the network beg
 EXTEND = Training(
     epochs=20,
     batch_size=128,
-    lr=0.02,
+    lr=0.01,
     warmup_epochs=1,
     feature_weight=0.0,
     labels="stored",

@@ -16,7 +16,7 @@ CRITERIA = ("ce", "deepinversion", "lwf-mc", "abd")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtendConfig(StageConfig):
-    """More classes for the shards' teacher; ``changes`` holds the settings of the training that replace the defaults."""
+    """More classes for the shards' teacher; ``changes`` holds what differs from the settings ``EXTEND``."""
 
     out: Path = setting(Path("runs/extend"), help="folder for the network and its report")
     shards: Path = setting(Path("shards"), help="shard folder of the teacher: images of its old classes")

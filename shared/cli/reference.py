@@ -11,7 +11,7 @@ import click
 from ..core.config import GENERAL
 from ..data.torchvision_sets import classification_sets
 
-_ORDER = ["di-invert", "di-distill", "di-prune", "di-model", "di-run", "di-shards"]
+_ORDER = ["di-invert", "di-distill", "di-prune", "di-extend", "di-model", "di-run", "di-shards"]
 _INTRODUCTION = """\
 # Commands and options
 
