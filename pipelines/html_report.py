@@ -35,7 +35,7 @@ from ..shared.report.training import training_charts
 from .plan import Pipeline, Stage
 from .report import PipelineReport, StageResult
 
-_COMMANDS = {"invert": "di-invert", "distill": "di-distill", "prune": "di-prune"}
+_COMMANDS = {"invert": "di-invert", "distill": "di-distill", "prune": "di-prune", "extend": "di-extend"}
 
 
 def write_page(pipeline: Pipeline, report: PipelineReport) -> None:

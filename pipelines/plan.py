@@ -6,6 +6,7 @@ stages:
   synthetic:  {stage: invert, teacher: digits_cnn}
   student: {stage: distill, shards: synthetic}     # the name of an earlier stage stands for its folder
   pruned:  {stage: prune, shards: synthetic, ratio: 0.3}
+  wider:   {stage: extend, shards: synthetic, new: path/to/new_classes}
 
 score: {real: digits}         # measures every shard folder as di-shards score does; {} does so with the teacher alone
 
@@ -30,13 +31,19 @@ from pathlib import Path
 from typing import Any
 
 from ..distill.config import DistillConfig
+from ..distill.extend.config import ExtendConfig
 from ..invert.config import InvertConfig
 from ..prune.config import PruneConfig
 from ..shared.core.config import Settings, StageConfig, from_mapping, load_yaml, setting, settings_of
 from ..shared.core.errors import ConfigError, nearest
 from ..shared.core.values import coerce
 
-STAGES: dict[str, type[StageConfig]] = {"invert": InvertConfig, "distill": DistillConfig, "prune": PruneConfig}
+STAGES: dict[str, type[StageConfig]] = {
+    "invert": InvertConfig,
+    "distill": DistillConfig,
+    "prune": PruneConfig,
+    "extend": ExtendConfig,
+}
 _REFERENCES = ("shards", "teacher", "student", "init", "compete_with")  # options that may name an earlier stage
 _ADAPT = ("stage", "rounds", "invert", "distill")
 _MOST = 1000  # stages of a file

@@ -49,11 +49,15 @@ class StageResult:
 
     @property
     def teacher_top1(self) -> float | None:
-        return self.result.get("teacher_top1", self.result.get("top1_before"))
+        return self._first("teacher_top1", "top1_before", "top1_old_before")
 
     @property
     def own_top1(self) -> float | None:
-        return self.result.get("student_top1", self.result.get("top1_after"))
+        return self._first("student_top1", "top1_after", "top1_joint")
+
+    def _first(self, *names: str) -> float | None:
+        """The value of whichever of these keys the stage's report has."""
+        return next((self.result[name] for name in names if name in self.result), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,10 +96,11 @@ def _check_round(stage: Stage) -> None:
 def _run_stage(stage: Stage) -> Any:
     # Imported here, since they import torch.
     from ..distill import stage as distill
+    from ..distill.extend import stage as extend
     from ..invert import stage as invert
     from ..prune import stage as prune
 
-    return {"invert": invert, "distill": distill, "prune": prune}[stage.kind].run(stage.config)
+    return {"invert": invert, "distill": distill, "prune": prune, "extend": extend}[stage.kind].run(stage.config)
 
 
 def _did_nothing(earlier: StageResult, entry: StageResult) -> bool:
@@ -128,8 +129,8 @@ def _main(pipeline: str, as_json: bool, dry_run_only: bool, debug: bool, **chang
 
 command = click.Command(
     "di-run",
-    help="Run the stages of a pipeline file, or of a shipped one (quickstart, cifar10, cifar10-adi, imagenet), skipping"
-    " what is done.",
+    help="Run the stages of a pipeline file, or of a shipped one (quickstart, cifar10, cifar10-adi, imagenet, extend),"
+    " skipping what is done.",
     callback=_main,
     context_settings=context_settings("di-run"),
     params=[

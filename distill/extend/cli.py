@@ -18,6 +18,7 @@ command = stage_command(
             "measured on real images of all classes, the old ones first",
             "di-extend --shards shards/ --new path/to/new_classes --eval path/to/val",
         ),
+        ("more classes than before: more of each batch is new", "di-extend --new path/to/new_classes --share 0.7"),
     ),
 )
 

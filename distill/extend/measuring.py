@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...shared.core.errors import ConfigError
 from ...shared.data.evaluation import evaluate
@@ -38,12 +40,18 @@ class Measured:
         """Measure a network. One that knows the old classes alone is never right about the others.
 
         Args:
-            logits_of: logits of pixels, uint8 (N, C, H, W).
+            logits_of: logits of pixels, uint8 (N, C, H, W): of all classes, or of the old ones alone.
 
         Raises:
             ConfigError: the set cannot be read, or lacks images of the old classes or of the new ones.
         """
-        found = cls(confusion_JJ=evaluate(logits_of, images, preprocessing, num_classes=num_classes).confusion, old=old)
+
+        def joint_logits_of(pixels_NCHW: Tensor) -> Tensor:
+            logits = logits_of(pixels_NCHW)
+            return F.pad(logits, (0, num_classes - logits.shape[1]), value=-math.inf)
+
+        confusion_JJ = evaluate(joint_logits_of, images, preprocessing, num_classes=num_classes).confusion
+        found = cls(confusion_JJ=confusion_JJ, old=old)
         for rows_MJ, kind in ((found.confusion_JJ[:old], "old"), (found.confusion_JJ[old:], "new")):
             if not bool(rows_MJ.any()):
                 raise ConfigError(
