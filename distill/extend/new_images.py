@@ -55,7 +55,7 @@ class NewImages:
             )
         limit = LARGEST // (preprocessing.channels * preprocessing.image_size**2)
         pixels, labels, count = [], [], 0
-        for pixels_NCHW, labels_N in labelled_batches(_noting_sizes(images, preprocessing), preprocessing, READ):
+        for pixels_NCHW, labels_N in labelled_batches(_looking_at_first(images, preprocessing), preprocessing, READ):
             pixels.append(pixels_NCHW)
             labels.append(labels_N)
             count += len(labels_N)
@@ -107,19 +107,24 @@ class NewImages:
         return (*old_names, *(self.class_names or map(str, range(len(old_names), len(old_names) + self.num_classes))))
 
 
-def _noting_sizes(images: LabelledSet, preprocessing: Preprocessing) -> LabelledSet:
-    """The same set, which warns where an image is smaller than the teacher's."""
+def _looking_at_first(images: LabelledSet, preprocessing: Preprocessing) -> LabelledSet:
+    """The same set, which warns where its first image shows less than the teacher takes, or more."""
 
     def read() -> Iterator[tuple[Image.Image, int]]:
-        noted = False
-        for image, label in images.read():
-            if not noted and min(image.size) < preprocessing.image_size:
-                noted = True
-                side = preprocessing.image_size
-                warn(
-                    f"{images.name} has images of {image.width}x{image.height} pixels, which are enlarged to"
-                    f" {side}x{side}: the old classes' images were sharper, and the network may learn to tell by that"
-                )
+        for number, (image, label) in enumerate(images.read()):
+            if number == 0:
+                _warn_of_kind(image, images.name, preprocessing)
             yield image, label
 
     return replace(images, read=read)
+
+
+def _warn_of_kind(image: Image.Image, name: str, preprocessing: Preprocessing) -> None:
+    side = preprocessing.image_size
+    if min(image.size) < side:
+        warn(
+            f"{name} has images of {image.width}x{image.height} pixels, which are enlarged to {side}x{side}: the old"
+            " classes' images are sharper, and the network may learn to tell classes by that"
+        )
+    if preprocessing.channels == 1 and len({band.tobytes() for band in image.convert("RGB").split()}) > 1:
+        warn(f"{name} has images in colour, and the teacher takes grey ones: they are converted")

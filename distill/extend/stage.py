@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from ...shared.cli.cards import save_card
 from ...shared.cli.checking import check_shards
@@ -66,11 +69,15 @@ def _run(job: ExtendJob) -> ExtendReport:
     finished = folder.report(ExtendReport)
     if finished is not None and finished.eval == config.eval:
         return finished
+    started = time.monotonic()
     before = _measure(job, job.teacher.logits, images)
+    seconds = time.monotonic() - started
     if before is not None:
         print(printable(f"teacher: top-1 {before.top1_old:.2%} of the old classes ({config.eval})"), file=sys.stderr)
     if not folder.has_model():
-        _train(job, folder, loader, images)
+        taken = job.teacher.preprocessing
+        measure = Agreement(job.shards) if images is None else Top1(images, taken, None, seconds)
+        _train(job, folder, loader, measure)
     report = _report(job, folder, images, before)
     save_card(config.out, extended_card(config, report, job.teacher, job.class_names))
     folder.finish(report)
@@ -103,7 +110,7 @@ def dry_run(config: ExtendConfig) -> dict[str, Any]:
     }
 
 
-def _train(job: ExtendJob, folder: ResultFolder, loader: str, images: LabelledSet | None) -> None:
+def _train(job: ExtendJob, folder: ResultFolder, loader: str, measure: Measure) -> None:
     config, teacher = job.config, job.teacher
     check_shards(job.shards, verify=config.verify)
     training, preprocessing = config.training, teacher.preprocessing
@@ -118,7 +125,6 @@ def _train(job: ExtendJob, folder: ResultFolder, loader: str, images: LabelledSe
         example_NCHW=job.example_NCHW,
         title="extend",
     )
-    measure: Measure = Agreement(job.shards) if images is None else Top1(images, preprocessing, None, 0.0)
     train(
         network,
         batches,
@@ -152,7 +158,7 @@ def _views(job: ExtendJob) -> Views:
     )
 
 
-def _measure(job: ExtendJob, logits_of: Any, images: LabelledSet | None) -> Measured | None:
+def _measure(job: ExtendJob, logits_of: Callable[[Tensor], Tensor], images: LabelledSet | None) -> Measured | None:
     if images is None:
         return None
     return Measured.of(logits_of, images, job.teacher.preprocessing, old=job.old, num_classes=job.num_classes)
@@ -161,10 +167,7 @@ def _measure(job: ExtendJob, logits_of: Any, images: LabelledSet | None) -> Meas
 def _report(job: ExtendJob, folder: ResultFolder, images: LabelledSet | None, before: Measured | None) -> ExtendReport:
     saved, preprocessing = job.load_saved(), job.teacher.preprocessing
 
-    def logits_of(pixels_NCHW: torch.Tensor) -> torch.Tensor:
-        return preprocessing.logits(saved, pixels_NCHW)
-
-    after = _measure(job, logits_of, images)
+    after = _measure(job, partial(preprocessing.logits, saved), images)
     sets = None if images is None else SeparationSets(job.shards, images, old=job.old)
     return ExtendReport(
         classes_old=job.old,

@@ -52,6 +52,7 @@ def test_smaller_images_of_another_colour_work_with_a_warning(
     done = di("di-extend", *options)
     assert done.code == 0
     assert "5x5 pixels, which are enlarged to 8x8" in done.stderr
+    assert "in colour, and the teacher takes grey ones" in done.stderr
 
 
 def test_shards_of_another_teacher(fails: Callable, made_shards: Path, new: Path, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_the_result_is_a_teacher_again(di: Callable, extended: Path, new: Path, 
     again = ["--shards", tmp_path / "shards", "--new", new, *QUICK, "--epochs", 1, "--out", tmp_path / "again"]
     assert di("di-extend", *again).code == 0
     assert load_model(str(tmp_path / "again")).num_classes == 14
+    assert di("di-model", "export", extended, "--format", "state_dict", "--out", tmp_path / "wide.pth").code == 0
     pruned = ["--shards", tmp_path / "shards", "--ratio", 0.2, "--iterations", 1, "--epochs", 0]
     assert di("di-prune", *pruned, "--out", tmp_path / "pruned").code == 0
     assert load_model(str(tmp_path / "pruned")).num_classes == 12

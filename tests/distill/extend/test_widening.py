@@ -73,7 +73,14 @@ def test_new_outputs_learn_from_the_first_step_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["squeezenet1_1", "mobilenet_v3_small", "vgg11", "timm/resnet10t", "timm/deit_tiny_distilled_patch16_224"]
+    "name",
+    [
+        "squeezenet1_1",
+        "mobilenet_v3_small",
+        "shufflenet_v2_x0_5",
+        "timm/resnet10t",
+        "timm/deit_tiny_distilled_patch16_224",
+    ],
 )
 def test_networks_of_libraries(name: str) -> None:
     network = find_architecture(name).network(6, 3, seed=0).eval()
