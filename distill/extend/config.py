@@ -11,7 +11,7 @@ from ...shared.core.config import StageConfig, changes_to, setting
 from ...shared.core.errors import ConfigError
 from ..recipe import EXTEND, Training
 
-CRITERIA = ("ce", "deepinversion", "lwf-mc", "abd")
+CRITERIA = ("deepinversion", "ce", "lwf-mc", "abd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,8 @@ class ExtendConfig(StageConfig):
         0.5, help="share of each batch that is new images; 1 uses no synthetic image, as a baseline", above=0, max=1
     )
     criterion: str = setting(
-        "ce",
-        help="loss: ce is cross-entropy over all classes; the others are published ones, to compare with",
+        "deepinversion",
+        help="loss; the first was the best where they were compared, ce is cross-entropy over all classes",
         choices=CRITERIA,
         advanced=True,
     )
@@ -47,5 +47,5 @@ class ExtendConfig(StageConfig):
     def check(self) -> None:
         if self.training.mixup and self.criterion != "ce":
             raise ConfigError(
-                f"--criterion {self.criterion} is a loss of unmixed images: leave --mixup out, or take ce"
+                f"--criterion {self.criterion} is a loss of unmixed images: leave --mixup out, or take --criterion ce"
             )

@@ -1,4 +1,4 @@
-"""Losses for new classes: cross-entropy over all classes, and three published ones to compare with.
+"""Losses for new classes: three published ones, of which DeepInversion's is the default, and plain cross-entropy.
 
 Batches hold synthetic images of the old classes and real images of the new ones (:mod:`.batches`); N images, K old
 classes, J classes in all. "Old" is the frozen teacher, which knows the K old classes alone.

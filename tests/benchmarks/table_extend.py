@@ -43,19 +43,19 @@ TASKS = {"5+5": 5, "8+2": 8}  # number of the old classes
 class Row:
     """A row of the table: the loss, the share of a batch that is new images, and what is replayed."""
 
-    criterion: str = "ce"
+    criterion: str
     share: float = 0.5
     real: bool = False
 
 
 ROWS = {
-    "fine-tuning": Row(share=1),
+    "fine-tuning": Row(criterion="ce", share=1),
     "LwF.MC": Row(criterion="lwf-mc", share=1),
     "DeepInversion's loss": Row(criterion="deepinversion"),
     "ABD's loss": Row(criterion="abd"),
-    "cross-entropy": Row(),
+    "cross-entropy": Row(criterion="ce"),
     "DeepInversion's loss, real old images": Row(criterion="deepinversion", real=True),
-    "cross-entropy, real old images": Row(real=True),
+    "cross-entropy, real old images": Row(criterion="ce", real=True),
 }
 OF_TASKS = ("DeepInversion's loss", "ABD's loss", "cross-entropy")
 ALL = "all real images at once"
