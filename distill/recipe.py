@@ -135,3 +135,14 @@ class Training(Settings):
 
 STUDENT = Training()
 REPAIR = Training(lr=0.03, warmup_epochs=1)  # as a student, but the network begins with trained weights
+# New classes: labels are those of whole images, and the network begins with trained weights.
+EXTEND = Training(
+    epochs=20,
+    batch_size=128,
+    lr=0.01,
+    warmup_epochs=1,
+    feature_weight=0.0,
+    labels="stored",
+    mixup=0.0,
+    dead_leaves=0.0,
+)

@@ -6,6 +6,7 @@
     shards = dd.invert(teacher, out="shards", images=1024)
     student = dd.distill(shards, student="resnet18", out="runs/student")
     small = dd.prune(shards, ratio=0.3, out="runs/small")
+    wider = dd.extend(shards, new="path/to/new_classes", out="runs/wider")
     print(small.evaluate("path/to/val").top1)
 
 Each function does what the command of its name does: the same options by the same names, the same checks, the same
@@ -20,7 +21,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .functions import distill, invert, load, prune
+from .functions import distill, extend, invert, prune
+from .loading import load
 from .shared.core.errors import ConfigError, DreamError, PartialError, StoppedError, nearest
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ __all__ = [
     "StoppedError",
     "__version__",
     "distill",
+    "extend",
     "invert",
     "load",
     "prune",

@@ -1,4 +1,4 @@
-"""The functions of the Python API. Each does what the command of its name does.
+"""The functions of the Python API that stand for a command. Each does what the command of its name does.
 
 torch is imported when one of them is called, so that ``import dreamdistill`` and ``--help`` stay quick.
 """
@@ -15,54 +15,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .objects import Classifier, ShardFolder
-
-
-def load(
-    name: str | Path,
-    *,
-    weights: str | Path | None = None,
-    num_classes: int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    image_size: int | None = None,
-    network: nn.Module | None = None,
-    code: str | Path | Sequence[str | Path] = (),
-    device: str = "auto",
-) -> Classifier:
-    """Load a classifier by name: a teacher, or what distilling and pruning saved.
-
-    Args:
-        name: torchvision name, ``timm/NAME``, one of our own, a saved model's folder, or ``FILE.py:factory``.
-        weights: weights file, torchvision weights entry, or ``"none"`` for random weights.
-        num_classes: where the name leaves them open.
-        mean, std: of the input, one number for each channel, range 0 to 1; by default what the weights say.
-        image_size: side of the input in pixels; by default what the weights say.
-        network: a module of the architecture, for a folder that was saved from a module in memory.
-        code: your own Python files that a saved model may name, wherever it says that they lie.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        ConfigError: the name is unknown (the nearest one is named), the weights do not fit or cannot be fetched, or a
-            saved model names a Python file that you have not named before.
-        DreamError: a saved model is damaged.
-    """
-    from .arguments import paths
-    from .objects import Classifier
-    from .shared.core.device import pick_device
-    from .shared.models.classifier import load_model
-
-    loaded = load_model(
-        str(name),
-        weights=None if weights is None else str(weights),
-        num_classes=num_classes,
-        mean=mean,
-        std=std,
-        image_size=image_size,
-        network=network,
-        code=paths(code),
-        device=pick_device(device),
-    )
-    return Classifier.of(loaded, folder=Path(name) if Path(name).is_dir() else None)
 
 
 def invert(
@@ -233,5 +185,60 @@ def prune(
         **options,
     }
     config = config_of(PruneConfig, values, "dreamdistill.prune()")
+    report = stage.run(config, teacher=given)
+    return saved_model(config, report, network=module_of(given))
+
+
+def extend(
+    shards: ShardFolder | str | Path,
+    *,
+    new: str | Path,
+    teacher: Classifier | nn.Module | str | Path | None = None,
+    out: str | Path = "runs/extend",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    flip: bool | None = None,
+    eval: str | Path | None = None,
+    **options: Any,
+) -> Classifier:
+    """Teach the shards' teacher new classes, from images of those alone, as ``di-extend`` does.
+
+    The same call again resumes a stopped run. The teacher itself is left as it is.
+
+    Args:
+        shards: a shard folder: synthetic images of the classes that the teacher knows.
+        new: labelled real images of the new classes alone, as for :meth:`Classifier.evaluate`.
+        teacher: the shards' teacher, where it cannot be loaded from its recorded place.
+        out: folder for the network and its report.
+        epochs, batch_size, lr, flip: of the training; None takes the defaults of ``di-extend``.
+        eval: labelled images of all classes to measure on, the old ones first.
+        options: any other option of ``di-extend --help-all``, with underscores.
+
+    Returns:
+        The network that knows all classes; ``report`` has the keys of ``di-extend --json``.
+
+    Raises:
+        ConfigError: an option is unknown or out of range, or shards, teacher or images cannot be used.
+        DreamError: the training failed.
+    """
+    from .arguments import config_of, module_of, saved_model, shards_and_teacher
+    from .distill.extend import stage
+    from .distill.extend.config import ExtendConfig
+
+    path, given, name = shards_and_teacher(shards, teacher)
+    values = {
+        "shards": path,
+        "new": new,
+        "teacher": name,
+        "out": out,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "flip": flip,
+        "eval": eval,
+        **options,
+    }
+    config = config_of(ExtendConfig, values, "dreamdistill.extend()")
     report = stage.run(config, teacher=given)
     return saved_model(config, report, network=module_of(given))

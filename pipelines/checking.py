@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..distill.extend.new_images import NewImages
 from ..invert.inputs import load_inputs
 from ..shared.data.accuracy import check_first
 from ..shared.data.labelled import open_labelled
-from ..shared.models.classifier import Classifier, load_model
+from ..shared.models.classifier import load_model
+from ..shared.models.identity import ClassifierRecord
 from ..shared.models.named_files import name_files
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.shards.manifest import load_manifest
@@ -48,21 +50,28 @@ def _task(stage: Stage, tasks: dict[Path, _Task]) -> _Task:
     if stage.kind == "export":
         name_files(config.code)
         made_before = Path(config.model)
-        return tasks[made_before] if made_before in tasks else _task_of(load_model(config.model, code=config.code))
-    if stage.kind != "invert":
-        if config.shards in tasks:
-            return tasks[config.shards]
-        teacher = load_manifest(config.shards).teacher
-        return _Task(
-            num_classes=teacher.num_classes,
-            class_names=teacher.class_names,
-            preprocessing=Preprocessing.of(teacher),
+        return (
+            tasks[made_before]
+            if made_before in tasks
+            else _task_of(load_model(config.model, code=config.code).record())
         )
+    if stage.kind != "invert":
+        task = tasks[config.shards] if config.shards in tasks else _task_of(load_manifest(config.shards).teacher)
+        return _extended(task, config.new) if stage.kind == "extend" else task
     made_before = config.out if config.out in tasks else Path(config.teacher)  # a later round, or a student
     if made_before in tasks:
         return tasks[made_before]
-    return _task_of(load_inputs(config).teacher)
+    return _task_of(load_inputs(config).teacher.record())
 
 
-def _task_of(model: Classifier) -> _Task:
-    return _Task(num_classes=model.num_classes, class_names=model.class_names, preprocessing=model.preprocessing)
+def _task_of(teacher: ClassifierRecord) -> _Task:
+    """That of a teacher on record."""
+    return _Task(
+        num_classes=teacher.num_classes, class_names=teacher.class_names, preprocessing=Preprocessing.of(teacher)
+    )
+
+
+def _extended(task: _Task, spec: str) -> _Task:
+    """A task with the classes of a set in addition."""
+    new = NewImages.read(spec, task.preprocessing, task.class_names)
+    return replace(task, num_classes=task.num_classes + new.num_classes, class_names=new.joint_names(task.class_names))

@@ -126,11 +126,12 @@ def confusions_of(
 
     A finished run does not fail for them: where they cannot be measured, a warning says why.
     """
-    evals = {stage.name: stage.config.eval for stage in pipeline.stages}
+    # A network with new classes answers in another label space than the teacher: its own report has its confusions.
+    evals = {stage.name: stage.config.eval for stage in pipeline.stages if stage.kind != "extend"}
     images = next((name for name in evals.values() if name), None)
     if images is None:
         return None, {}
-    chosen = {name: network for name, network in networks.items() if name == "teacher" or evals[name] == images}
+    chosen = {name: network for name, network in networks.items() if name == "teacher" or evals.get(name) == images}
     try:
         found = open_labelled(images, teacher.num_classes, teacher.class_names)
         return images, {

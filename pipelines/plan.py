@@ -7,6 +7,7 @@ stages:
   student: {stage: distill, shards: synthetic}     # the name of an earlier stage stands for its folder
   pruned:  {stage: prune, shards: synthetic, ratio: 0.3}
   onnx:    {stage: export, model: pruned, int8: true, shards: synthetic}
+  wider:   {stage: extend, shards: synthetic, new: path/to/new_classes}
 
 score: {real: digits}         # measures every shard folder as di-shards score does; {} does so with the teacher alone
 
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from ..distill.config import DistillConfig
+from ..distill.extend.config import ExtendConfig
 from ..invert.config import InvertConfig
 from ..prune.config import PruneConfig
 from ..shared.core.config import Settings, StageConfig, from_mapping, setting, settings_of
@@ -43,16 +45,11 @@ STAGES: dict[str, type[StageConfig]] = {
     "invert": InvertConfig,
     "distill": DistillConfig,
     "prune": PruneConfig,
+    "extend": ExtendConfig,
     "export": ExportStageConfig,
 }
-_REFERENCES = (
-    "shards",
-    "teacher",
-    "student",
-    "model",
-    "init",
-    "compete_with",
-)  # options that may name an earlier stage
+# Options that may name an earlier stage.
+_REFERENCES = ("shards", "teacher", "student", "model", "init", "compete_with")
 _ADAPT = ("stage", "rounds", "invert", "distill")
 _MOST = 1000  # stages of a file
 _NAME = re.compile(r"\w[\w .-]{0,99}")  # of a stage: it becomes the name of a folder

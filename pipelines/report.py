@@ -29,9 +29,6 @@ _SCORES = {  # the measures of a shard folder that the table shows, and their ti
 }
 
 
-_OWN_TOP1 = ("student_top1", "top1_after")  # of a stage's network, in the stage's report
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
     """What a stage did.
@@ -52,11 +49,15 @@ class StageResult:
 
     @property
     def teacher_top1(self) -> float | None:
-        return self.result.get("teacher_top1", self.result.get("top1_before"))
+        return self._first("teacher_top1", "top1_before", "top1_old_before")
 
     @property
     def own_top1(self) -> float | None:
-        return next((self.result[key] for key in _OWN_TOP1 if key in self.result), None)
+        return self._first("student_top1", "top1_after", "top1_joint")
+
+    def _first(self, *names: str) -> float | None:
+        """The value of whichever of these keys the stage's report has."""
+        return next((self.result[name] for name in names if name in self.result), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

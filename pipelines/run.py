@@ -56,8 +56,8 @@ _new_command = GroupedCommand(
 command = CommandWithParts(
     "di-run",
     parts={"compress": compress.command, "new": _new_command},
-    help="Run the stages of a pipeline file, or of a shipped one (quickstart, cifar10, cifar10-adi, imagenet), skipping"
-    " what is done.",
+    help="Run the stages of a pipeline file, or of a shipped one (quickstart, cifar10, cifar10-adi, imagenet, extend),"
+    " skipping what is done.",
     examples=(
         ("the whole way on two cores, in minutes", "di-run quickstart"),
         ("your own network, made smaller", "di-run compress --teacher net.py:make --weights net.pth --target macs=0.5"),

@@ -95,11 +95,13 @@ def _check_round(stage: Stage) -> None:
 def _run_stage(stage: Stage) -> Any:
     # Imported here, since they import torch.
     from ..distill import stage as distill
+    from ..distill.extend import stage as extend
     from ..invert import stage as invert
     from ..prune import stage as prune
     from . import exporting
 
-    return {"invert": invert, "distill": distill, "prune": prune, "export": exporting}[stage.kind].run(stage.config)
+    stages = {"invert": invert, "distill": distill, "prune": prune, "extend": extend, "export": exporting}
+    return stages[stage.kind].run(stage.config)
 
 
 def _did_nothing(earlier: StageResult, entry: StageResult) -> bool:

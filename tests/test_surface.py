@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
+from dreamdistill.distill.extend.report import ExtendReport
 from dreamdistill.distill.stage import DistillReport
 from dreamdistill.invert.stage import InvertReport
 from dreamdistill.pipelines.compress.report import CompressReport
@@ -38,6 +39,7 @@ OPTIONS = {
     "pipelines.compress.cli": "--out --seed --device --code --json --config --dry-run --overwrite --debug --version"
     " --help-all --teacher --weights --num-classes --mean --std --image-size --class-names --target --minutes --eval"
     " --flip --normalize --latency-batch --workers",
+    "distill.extend.cli": f"{ALL} {TRAINING} --shards --new --share --criterion --teacher --weights --eval --verify",
     "pipelines.run": "--out --seed --device --overwrite --dry-run --json --debug --version",
 }
 # What --help shows, beside the general options: what most people need.
@@ -48,6 +50,7 @@ SHOWN = {
     "prune.cli": "--out --shards --ratio --macs --latency --eval --curve --repair --epochs --lr --flip",
     "pipelines.compress.cli": "--out --teacher --weights --num-classes --mean --std --image-size --target --minutes"
     " --eval --flip --normalize",
+    "distill.extend.cli": "--out --shards --new --eval --share --epochs --lr --flip",
 }
 GENERAL = "--config --dry-run --json --help-all"
 
@@ -125,6 +128,11 @@ def test_di_model_has_its_commands() -> None:
             " eval",
         ),
         (
+            ExtendReport,
+            "classes_old classes_new class_names images_synthetic images_new top1_old_before top1_old top1_new"
+            " top1_joint separation_before separation confusion seconds eval",
+        ),
+        (
             PruneReport,
             "top1_before top1_raw top1_ls top1_after blocks_removed filters_before filters_after parameters_before"
             " parameters_after macs_before macs_after latency_before_ms latency_after_ms"
@@ -152,7 +160,7 @@ def test_console_scripts_and_extras() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     scripts = [line.split("=")[0].strip() for line in setup["options.entry_points"]["console_scripts"].splitlines()[1:]]
-    assert scripts == ["di-invert", "di-distill", "di-prune", "di-run", "di-shards", "di-model"]
+    assert scripts == ["di-invert", "di-distill", "di-prune", "di-extend", "di-run", "di-shards", "di-model"]
     assert {"demo", "dali", "dali-cuda12", "timm", "ray", "score", "tensorboard", "export", "dev"} <= set(
         setup["options.extras_require"]
     )

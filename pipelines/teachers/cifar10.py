@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--train", required=True, help="images to learn from, as for --eval")
     parser.add_argument("--eval", required=True, help="test images, as for di-distill --eval")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    parser.add_argument("--num-classes", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--seconds", type=float, help="large batches, and as many epochs as fit in this time")
     parser.add_argument("--lr", type=float, help=f"highest learning rate, {Recipe().lr}; with --seconds {FAST.lr}")
@@ -169,10 +170,14 @@ def main() -> None:
 
     known = NETWORKS[asked.network]
     preprocessing = Preprocessing(mean=known.mean, std=known.std, image_size=known.image_size)
-    pixels, labels = zip(*labelled_batches(open_labelled(asked.train, 10), preprocessing, 1024), strict=True)
+    pixels, labels = zip(
+        *labelled_batches(open_labelled(asked.train, asked.num_classes), preprocessing, 1024), strict=True
+    )
     images = torch.cat(pixels), torch.cat(labels), preprocessing
     torch.manual_seed(asked.seed)
-    network = known.build(num_classes=10, in_channels=preprocessing.channels).to(pick_device(asked.device))
+    network = known.build(num_classes=asked.num_classes, in_channels=preprocessing.channels).to(
+        pick_device(asked.device)
+    )
     recipe = Recipe(epochs=asked.epochs) if asked.seconds is None else FAST
     recipe = replace(recipe, lr=asked.lr or recipe.lr, label_smoothing=asked.label_smoothing, compile=asked.compile)
     started = time.monotonic()
@@ -180,7 +185,7 @@ def main() -> None:
         recipe = replace(recipe, epochs=epochs_within(asked.seconds, network, *images, recipe=recipe))
     train(network, *images, recipe=recipe)
     seconds = time.monotonic() - started
-    accuracy = top1(network, open_labelled(asked.eval, 10), preprocessing)
+    accuracy = top1(network, open_labelled(asked.eval, asked.num_classes), preprocessing)
     state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     write_bytes(asked.out, safetensors.torch.save(state, {"seed": str(asked.seed), "top1": f"{accuracy:.4f}"}))
     print(json.dumps({"network": asked.network, "top1": accuracy, "epochs": recipe.epochs, "seconds": round(seconds)}))

@@ -1,5 +1,7 @@
 """Train the quickstart's teacher: ``python -m dreamdistill.pipelines.teachers.digits OUT.safetensors``.
 
+With ``--classes 0-4`` it learns these digits alone: a teacher that new classes can be added to.
+
 It learns from the first 1,347 of scikit-learn's 1,797 handwritten digits. The other 450 are used to print the accuracy,
 and for ``--eval digits``.
 
@@ -8,7 +10,7 @@ The file that ships, shared/weights/digits_cnn.safetensors, was made with seed 0
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import safetensors.torch
@@ -26,12 +28,18 @@ from ...shared.models.preprocessing import Preprocessing
 SEED, EPOCHS, BATCH, LR, WEIGHT_DECAY = 0, 60, 64, 0.1, 5e-4
 
 
-def train(seed: int) -> torch.nn.Module:
-    """The trained network: SGD with a cosine schedule, images shifted by up to one pixel."""
+def train(seed: int, *, first: int = 0, last: int = 9) -> torch.nn.Module:
+    """The trained network: SGD with a cosine schedule, images shifted by up to one pixel.
+
+    Args:
+        first, last: the classes that it learns, 0 to 9.
+    """
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # another number of threads adds up in another order
-    network = NETWORKS["digits_cnn"].build(num_classes=10, in_channels=1)
+    network = NETWORKS["digits_cnn"].build(num_classes=last - first + 1, in_channels=1)
     pixels_NHW, labels_N = load_digits(test=False)
+    chosen_N = (labels_N >= first) & (labels_N <= last)
+    pixels_NHW, labels_N = pixels_NHW[chosen_N], labels_N[chosen_N] - first
     x_NCHW = preprocessing().normalize(pixels_NHW[:, None])
     optimizer = torch.optim.SGD(network.parameters(), LR, momentum=0.9, weight_decay=WEIGHT_DECAY, nesterov=True)
     scheduler = CosineAnnealingLR(optimizer, EPOCHS)
@@ -52,12 +60,24 @@ def preprocessing() -> Preprocessing:
     return Preprocessing(mean=known.mean, std=known.std, image_size=known.image_size)
 
 
-def main() -> None:
-    network = train(SEED)
-    accuracy = top1(network, open_labelled("digits", 10), preprocessing())
+def save(path: Path, network: torch.nn.Module, *, seed: int, accuracy: float) -> None:
+    """Write the weights as a safetensors file, with the seed and the accuracy in its header."""
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    write_bytes(Path(sys.argv[1]), safetensors.torch.save(state, {"seed": str(SEED), "top1": f"{accuracy:.4f}"}))
-    print(f"top-1 on the 450 test digits: {accuracy:.4f}")
+    write_bytes(path, safetensors.torch.save(state, {"seed": str(seed), "top1": f"{accuracy:.4f}"}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("out", type=Path, help="weights file to write")
+    parser.add_argument("--classes", default="0-9", metavar="FIRST-LAST", help="digits to learn [default: 0-9]")
+    parser.add_argument("--seed", type=int, default=SEED)
+    asked = parser.parse_args()
+    first, last = map(int, asked.classes.split("-"))
+    network = train(asked.seed, first=first, last=last)
+    images = open_labelled(f"digits:{first}-{last}", last - first + 1)
+    accuracy = top1(network, images, preprocessing())
+    save(asked.out, network, seed=asked.seed, accuracy=accuracy)
+    print(f"top-1 on the {images.count} test digits: {accuracy:.4f}")
 
 
 if __name__ == "__main__":

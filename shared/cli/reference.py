@@ -12,7 +12,7 @@ from ..core.config import GENERAL
 from ..data.torchvision_sets import classification_sets
 from .help import parts_of
 
-_ORDER = ["di-invert", "di-distill", "di-prune", "di-model", "di-run", "di-shards"]
+_ORDER = ["di-invert", "di-distill", "di-prune", "di-extend", "di-model", "di-run", "di-shards"]
 _INTRODUCTION = """\
 # Commands and options
 

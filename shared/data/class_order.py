@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.errors import ConfigError, nearest
 
+MOST_CLASSES = 2**16  # of a set whose classes are new
 _SHOWN = 4  # names in a remark
 _NUMBER = re.compile(r"\s*([+-]?[0-9]{1,9})(\.0*)?\s*", re.ASCII)  # pandas writes 3.0 where other rows are empty
 
@@ -21,11 +22,11 @@ class Classes:
     """The classes of the network that is measured.
 
     Attributes:
-        number: how many; labels lie below it.
+        number: how many; labels lie below it. None where the set itself has to say: its classes are new to the network.
         names: by class, empty if they are not known.
     """
 
-    number: int
+    number: int | None
     names: Sequence[str] = ()
 
     def check(self, label: int, where: str) -> int:
@@ -37,8 +38,10 @@ class Classes:
         Raises:
             ConfigError: there is none.
         """
-        if 0 <= label < self.number:
+        if 0 <= label < (MOST_CLASSES if self.number is None else self.number):
             return label
+        if self.number is None:
+            raise ConfigError(f"{where} has label {label}: count the new classes from 0 on, up to {MOST_CLASSES - 1:,}")
         raise ConfigError(
             f"{where} has label {label}, and the teacher has {self.number} classes: labels must lie in"
             f" 0..{self.number - 1}"
@@ -156,16 +159,31 @@ def number_labels(labels: Iterable[tuple[str, str]], classes: Classes, name: str
         }, None
     if len(texts) < len(numbers):
         raise ConfigError(f"{first[texts[0]]} has label {texts[0]!r:.80}, where others are class numbers: use one kind")
+    order = sorted(texts)
+    numbered = {label: place for place, label in enumerate(order)}
+    if classes.number is None:
+        return numbered, None
     if len(texts) != classes.number:
         raise ConfigError(
             f"{name} has {len(texts)} classes and the teacher {classes.number}; use"
             " labels of all of the teacher's classes, or class numbers"
         )
-    order = sorted(texts)
-    return {label: place for place, label in enumerate(order)}, (
+    return numbered, (
         f"the labels are sorted as texts ({_list(order)}), since the teacher has no class names: if the network counts"
         " its classes in another order, write class numbers"
     )
+
+
+def names_by_number(numbers: Mapping[str, int]) -> tuple[str, ...]:
+    """The labels of a list in the order of their classes, where they are names; empty where they are numbers."""
+    names = sorted(numbers, key=numbers.__getitem__)
+    return () if any(as_number(name) is not None for name in names) else tuple(names)
+
+
+def same_names(one: Iterable[str], other: Iterable[str]) -> list[str]:
+    """The names of the second that the first has too, as people read them."""
+    known = set(map(_plain, one))
+    return [name for name in other if _plain(name) in known]
 
 
 def _plain(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..core.errors import ConfigError, one_line
 from ..core.files import read_limited
-from .class_order import Classes, number_labels
+from .class_order import Classes, names_by_number, number_labels
 from .image_files import SUFFIXES, read_images
 from .labelled_set import LabelledSet
 
@@ -56,7 +56,13 @@ def open_list(path: Path, classes: Classes) -> LabelledSet:
     numbers, remark = number_labels(((label, where) for _, label, where in found), classes, str(path))
     files = [(file, numbers[label]) for file, label, _ in found]
     remarks = (remark,) if remark else ()
-    return LabelledSet(name=str(path), count=len(files), remarks=remarks, read=lambda: read_images(files))
+    return LabelledSet(
+        name=str(path),
+        count=len(files),
+        class_names=names_by_number(numbers),
+        remarks=remarks,
+        read=lambda: read_images(files),
+    )
 
 
 def _rows(path: Path, named: bool) -> tuple[list[tuple[int, list[str]]], _Columns]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..core.errors import ConfigError, one_line
 from ..core.files import read_limited
-from .class_order import order_classes
+from .class_order import Classes, order_classes
 from .images import open_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
@@ -26,8 +26,8 @@ LARGEST = 2**26  # bytes of an image file
 MOST_WAITING = 32  # samples of a tar that lack their image or their label at one time
 
 
-def find_images(folder: Path, class_names: Sequence[str] = ()) -> tuple[list[tuple[Path, int]], int, str | None]:
-    """The image files of an ImageFolder with their labels, the number of classes, and a remark on their order.
+def find_images(folder: Path, class_names: Sequence[str] = ()) -> tuple[list[tuple[Path, int]], list[str], str | None]:
+    """The image files of an ImageFolder with their labels, the names of its classes, and a remark on their order.
 
     It has a folder of images for each class (in which order: :mod:`.class_order`). Links to folders inside are not
     followed. Hidden files and folders, and those that macOS puts into archives, are passed over.
@@ -48,7 +48,7 @@ def find_images(folder: Path, class_names: Sequence[str] = ()) -> tuple[list[tup
         if not own:
             raise ConfigError(f"{folder / name} has no images: an ImageFolder has some for each class")
         found += own
-    return found, len(classes), remark
+    return found, classes, remark
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -75,13 +75,13 @@ def read_images(files: Iterable[tuple[Path, int]]) -> Iterator[tuple[Image.Image
             raise ConfigError(f"{path} cannot be read: {one_line(error)}; mend or delete it") from error
 
 
-def read_tar(path: Path, num_classes: int) -> Iterator[tuple[Image.Image, int]]:
+def read_tar(path: Path, classes: Classes) -> Iterator[tuple[Image.Image, int]]:
     """Read the samples of a WebDataset tar, compressed or not.
 
     The members of a sample, an image and a label, stand close together and have the same name but for the suffix.
 
     Args:
-        num_classes: labels lie below it.
+        classes: that labels may be.
 
     Raises:
         ConfigError: it cannot be read, or a sample has no image or no such label.
@@ -91,13 +91,9 @@ def read_tar(path: Path, num_classes: int) -> Iterator[tuple[Image.Image, int]]:
             for key, image, label in _samples(tar, path):
                 if not re.fullmatch(rb"\s*[+-]?\d{1,9}\s*", label):
                     raise ConfigError(f"{path}: the label of sample {key} is {label!r:.40}, and no class number")
-                if not 0 <= int(label) < num_classes:
-                    raise ConfigError(
-                        f"{path}: sample {key} has label {int(label)}, and the teacher has {num_classes} classes:"
-                        f" labels must lie in 0..{num_classes - 1}"
-                    )
+                number = classes.check(int(label), f"{path}: sample {key}")
                 try:
-                    yield open_image(image).convert("RGB"), int(label)
+                    yield open_image(image).convert("RGB"), number
                 except (OSError, ValueError) as error:
                     raise ConfigError(f"{path}: the image of sample {key} cannot be read: {one_line(error)}") from error
     except ConfigError:

@@ -1,4 +1,7 @@
-"""Real labelled images, for ``--eval`` and ``--real`` only. No stage trains on the images that this module reads."""
+"""Real labelled images: to measure on (``--eval``, ``--real``), and those of new classes (``--new``).
+
+No stage trains on other real images than those of ``--new``.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from torch import Tensor
 from ..core.errors import ConfigError, printable
 from ..models.named_files import split_name
 from ..models.preprocessing import Preprocessing
-from . import digit_set, torchvision_sets
+from . import torchvision_sets
 from .class_order import Classes
 from .csv_files import LIST_SUFFIXES, open_list
-from .digit_set import open_digits
+from .digit_set import is_digits, open_digits
 from .image_files import find_images, read_images, read_tar
 from .images import to_tensor
 from .labelled_set import LabelledSet
@@ -54,22 +57,23 @@ def _has_suffix(*suffixes: str) -> Callable[[str], bool]:
 
 
 def _open_folder(spec: str, classes: Classes) -> LabelledSet:
-    files, number, remark = find_images(Path(spec), classes.names)
+    files, names, remark = find_images(Path(spec), classes.names)
     return LabelledSet(
         name=spec,
         count=len(files),
-        classes=number,
+        classes=len(names),
+        class_names=tuple(names),
         remarks=(remark,) if remark else (),
         read=lambda: read_images(files),
     )
 
 
 def _open_tar(spec: str, classes: Classes) -> LabelledSet:
-    return LabelledSet(name=spec, count=None, read=lambda: read_tar(Path(spec), classes.number))
+    return LabelledSet(name=spec, count=None, read=lambda: read_tar(Path(spec), classes))
 
 
 KINDS = (  # a name is of the first kind that it fits
-    Kind(form="digits", fits=digit_set.NAMES.__contains__, open=lambda spec, _: open_digits(spec)),
+    Kind(form="digits", fits=is_digits, open=lambda spec, _: open_digits(spec)),
     Kind(
         form=torchvision_sets.FORM,
         fits=lambda spec: spec.startswith(torchvision_sets.PREFIX),
@@ -87,15 +91,16 @@ KINDS = (  # a name is of the first kind that it fits
 )
 
 
-def open_labelled(spec: str, num_classes: int, class_names: Sequence[str] = ()) -> LabelledSet:
-    """Open an evaluation set.
+def open_labelled(spec: str, num_classes: int | None, class_names: Sequence[str] = ()) -> LabelledSet:
+    """Open a set of labelled images.
 
     Args:
         spec: named by the user, since ``FILE.py:NAME`` runs the file. One of :data:`KINDS`: ``digits``,
             ``torchvision:NAME:ROOT``, ``FILE.py:NAME``, or the path of an ImageFolder, a CSV list, an ``.npz`` file or
             a WebDataset tar. ``digits:train`` is the part of the digits that the shipped teachers were trained on, for
-            ``--real``.
-        num_classes: number of classes of the teacher. Labels that are read lie below it.
+            ``--real``, and ``digits:5-9`` has the last five classes alone.
+        num_classes: number of classes of the teacher. Labels that are read lie below it. None opens a set of classes
+            that no network knows: it has as many as it has.
         class_names: those of the teacher. A set with the same names in another order has its labels put in this order.
 
     Raises:
@@ -106,6 +111,8 @@ def open_labelled(spec: str, num_classes: int, class_names: Sequence[str] = ()) 
         *forms, last = [kind.form for kind in reversed(KINDS)]
         raise ConfigError(f"{spec}: no such folder or file of images; give {', '.join(forms)} or {last}")
     found = kind.open(spec, Classes(number=num_classes, names=class_names))
+    if num_classes is None:
+        return found  # its remarks are of the order of a network's classes
     if found.classes is not None and found.classes != num_classes:
         raise ConfigError(
             f"{spec} has {found.classes} classes and the teacher {num_classes}; use images of the teacher's classes"

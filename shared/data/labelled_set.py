@@ -17,6 +17,7 @@ class LabelledSet:
         count: number of images; None if it is unknown before all are read.
         read: begins to read, and returns an iterator over (image, label).
         classes: number of classes that the set says it has; None if it does not say, and labels are checked one by one.
+        class_names: of those classes, where the set tells them; else empty.
         remarks: what its user should know of the order of its classes, or of its part, for stderr.
     """
 
@@ -24,4 +25,5 @@ class LabelledSet:
     count: int | None
     read: Callable[[], Iterator[tuple[Image.Image, int]]]
     classes: int | None = None
+    class_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..core.errors import ConfigError, one_line
 from .array_images import channels_of, to_image
-from .class_order import Classes, number_labels
+from .class_order import Classes, names_by_number, number_labels
 from .labelled_set import LabelledSet
 
 LARGEST_IMAGE = 2**28  # bytes of one image
@@ -62,16 +62,22 @@ def open_arrays(path: Path, classes: Classes) -> LabelledSet:
         raise
     except UNREADABLE as error:
         raise _unreadable(path, error) from error
-    remark = None
+    remark, names = None, ()
     if values and isinstance(values[0], str):
         numbers, remark = number_labels(
             ((v, f"{path}: image {row}") for row, v in enumerate(values)), classes, str(path)
         )
-        own = [numbers[value] for value in values]
+        own, names = [numbers[value] for value in values], names_by_number(numbers)
     else:
         own = [classes.check(value, f"{path}: image {row}") for row, value in enumerate(values)]
     remarks = (remark,) if remark else ()
-    return LabelledSet(name=str(path), count=len(own), remarks=remarks, read=lambda: _read(path, images, own, first))
+    return LabelledSet(
+        name=str(path),
+        count=len(own),
+        class_names=names,
+        remarks=remarks,
+        read=lambda: _read(path, images, own, first),
+    )
 
 
 def _read(path: Path, member: str, labels: list[int], first: bool) -> Iterator[tuple[Image.Image, int]]:
@@ -154,11 +160,12 @@ def _channels_first(header: _Header) -> bool:
     return can_be_first
 
 
-def _labels(file: zipfile.ZipFile, member: str, images: int, num_classes: int) -> list[Any]:
+def _labels(file: zipfile.ZipFile, member: str, images: int, num_classes: int | None) -> list[Any]:
     """The label of each image: whole numbers, or texts."""
     header = _header(file, member)
     shape = header.shape
-    if shape not in ((images,), (images, 1)) and shape != (images, num_classes):
+    one_hot = (images, shape[-1] if shape and num_classes is None else num_classes)
+    if shape not in ((images,), (images, 1), one_hot):
         raise ValueError(f"{member} has the shape {shape}, and there are {images} images: write one label for each")
     if math.prod(shape) * header.dtype.itemsize > LARGEST_LABELS:
         raise ValueError(f"{member} is larger than {LARGEST_LABELS} bytes")

@@ -71,16 +71,17 @@ def open_torchvision(spec: str, classes: Classes) -> LabelledSet:
         remarks.append(
             f"{name} has no test part, so all images are used, also those that the teacher may have learnt from"
         )
-    if from_one := names[:1] == [_NO_CLASS] and len(names) == classes.number + 1:
+    if from_one := names[:1] == [_NO_CLASS] and classes.number in (None, len(names) - 1):
         remarks.append("its labels begin at 1, and the teacher's classes at 0: one is taken from each")
         names = names[1:]
     order, remark = order_of(names, classes)
     if from_one:
-        order = [-1, *(order or range(classes.number))]
+        order = [-1, *(order or range(len(names)))]
     return LabelledSet(
         name=spec,
         count=len(dataset),
         classes=len(names) or None,
+        class_names=tuple(names),
         remarks=tuple(filter(None, (*remarks, remark))),
         read=lambda: _items(spec, dataset, classes, order),
     )

@@ -59,10 +59,17 @@ def open_users_set(spec: str, classes: Classes) -> LabelledSet:
     with running(path, f"{spec} failed"):
         count = len(dataset) if _has_items(dataset) else None
     remarks = (remark,) if remark else ()
-    return LabelledSet(name=spec, count=count, classes=len(names) or None, remarks=remarks, read=read)
+    return LabelledSet(
+        name=spec,
+        count=count,
+        classes=len(names) or None,
+        class_names=tuple(names),
+        remarks=remarks,
+        read=read,
+    )
 
 
-def _maker(defined: Any, path: Path, spec: str, num_classes: int) -> Callable[[], Any]:
+def _maker(defined: Any, path: Path, spec: str, num_classes: int | None) -> Callable[[], Any]:
     """What gives the data set: the object itself, or what it returns."""
     is_set = _has_items(defined) or hasattr(defined, "__iter__")
     if not inspect.isclass(defined) and (is_set or not callable(defined)):

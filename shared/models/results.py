@@ -45,6 +45,7 @@ _NOT_IDENTITY = (
     "code",
     "eval",
     "verify",
+    "new",
     "tensorboard",
 )
 _LARGEST = 2**20  # bytes; a report or a configuration has a few hundred

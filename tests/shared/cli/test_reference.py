@@ -27,7 +27,7 @@ def test_the_page_has_every_option_of_every_command() -> None:
                 assert parameter.opts[0] in text
 
 
-@pytest.mark.parametrize("name", ["di-invert", "di-distill", "di-prune"])
+@pytest.mark.parametrize("name", ["di-invert", "di-distill", "di-prune", "di-extend"])
 def test_help_shows_few_options_and_three_examples_and_help_all_shows_every_one(di: Callable, name: str) -> None:
     few, every = (di(name, option).stdout for option in ("--help", "--help-all"))
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from dreamdistill.shared.core.errors import ConfigError
+from dreamdistill.shared.data.class_order import Classes
 from dreamdistill.shared.data.image_files import find_images, read_images, read_tar
 
 
@@ -54,7 +55,7 @@ def test_images_that_are_refused(tmp_path: Path, name: str) -> None:
     data, says = IMAGES[name]
     tar = tar_of(tmp_path / "x.tar", png=data, cls=b"3")
     with pytest.raises(ConfigError, match=f"x.tar: the image of sample 0 cannot be read.*{says}"):
-        list(read_tar(tar, 10))
+        list(read_tar(tar, Classes(number=10)))
     (tmp_path / "x.png").write_bytes(data)
     with pytest.raises(ConfigError, match=f"x.png cannot be read.*{says}"):
         list(read_images([(tmp_path / "x.png", 3)]))
@@ -63,11 +64,13 @@ def test_images_that_are_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("label", [b"", b"--1", b"1.5", b"cat", b"9" * 5000, "٣".encode(), b"0_3", b"\xff"])
 def test_labels_that_are_refused(tmp_path: Path, label: bytes) -> None:
     with pytest.raises(ConfigError, match=r"the label of sample 0 .*no class number"):
-        list(read_tar(tar_of(tmp_path / "x.tar", png=encoded(), cls=label), 10))
+        list(read_tar(tar_of(tmp_path / "x.tar", png=encoded(), cls=label), Classes(number=10)))
 
 
 def test_other_members_are_not_read(tmp_path: Path) -> None:
-    ((image, label),) = read_tar(tar_of(tmp_path / "x.tar", png=encoded(), bin=bytes(10**6), cls=b" 3\n"), 10)
+    ((image, label),) = read_tar(
+        tar_of(tmp_path / "x.tar", png=encoded(), bin=bytes(10**6), cls=b" 3\n"), Classes(number=10)
+    )
     assert (image.size, label) == ((8, 8), 3)
 
 
@@ -77,7 +80,7 @@ def test_a_member_of_gigabytes_is_not_read_into_memory(tmp_path: Path, kind: byt
     info.type, info.size = kind, 3 * 2**30
     (tmp_path / "x.tar.gz").write_bytes(gzip.compress(info.tobuf() + bytes(10**6)))
     with pytest.raises(ConfigError, match=r"x.tar.gz cannot be read: .*(larger|too long)"):
-        list(read_tar(tmp_path / "x.tar.gz", 10))
+        list(read_tar(tmp_path / "x.tar.gz", Classes(number=10)))
 
 
 def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
@@ -91,7 +94,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
         ("a/x/1.JPG", 0),
         ("b/2.png", 1),
     ]
-    assert classes == 2
+    assert len(classes) == 2
     assert [(image.mode, label) for image, label in read_images(files)] == [("RGB", 0), ("RGB", 0), ("RGB", 1)]
     (tmp_path / "c").mkdir()
     with pytest.raises(ConfigError, match="c has no images"):

@@ -15,7 +15,7 @@ import torchvision
 from PIL import Image
 
 from dreamdistill.shared.core.errors import ConfigError
-from dreamdistill.shared.data.class_order import order_classes
+from dreamdistill.shared.data.class_order import Classes, order_classes
 from dreamdistill.shared.data.image_files import find_images, read_images, read_tar
 from dreamdistill.shared.data.images import open_image
 from dreamdistill.shared.data.labelled import open_labelled
@@ -40,7 +40,7 @@ def test_folders_with_the_numbers_of_classes(tmp_path: Path, pattern: str) -> No
         (tmp_path / pattern.format(label)).mkdir()
         (tmp_path / pattern.format(label) / "a.png").write_bytes(grey(label))
     files, classes, _ = find_images(tmp_path)
-    assert classes == 12
+    assert len(classes) == 12
     assert [(image.getpixel((0, 0)), label) for image, label in read_images(files)] == [
         ((n,) * 3, n) for n in range(12)
     ]
@@ -118,7 +118,10 @@ TARS: dict[str, dict[str, bytes]] = {
 @pytest.mark.parametrize("name", TARS)
 def test_members_of_tars(tmp_path: Path, name: str) -> None:
     tar = write_tar(tmp_path / "x.tar", TARS[name])
-    assert [(image.getpixel((0, 0)), label) for image, label in read_tar(tar, 2)] == [((0, 0, 0), 0), ((1, 1, 1), 1)]
+    assert [(image.getpixel((0, 0)), label) for image, label in read_tar(tar, Classes(number=2))] == [
+        ((0, 0, 0), 0),
+        ((1, 1, 1), 1),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_members_of_tars(tmp_path: Path, name: str) -> None:
 )
 def test_tars_that_are_refused(tmp_path: Path, members: dict[str, bytes], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        list(read_tar(write_tar(tmp_path / "x.tar", members), 2))
+        list(read_tar(write_tar(tmp_path / "x.tar", members), Classes(number=2)))
 
 
 def test_hidden_files_and_folders_are_no_classes_and_no_images(tmp_path: Path) -> None:
@@ -146,7 +149,7 @@ def test_hidden_files_and_folders_are_no_classes_and_no_images(tmp_path: Path) -
         (tmp_path / name).write_bytes(grey(0))
     files, classes, _ = find_images(tmp_path)
     assert [(str(path.relative_to(tmp_path)), label) for path, label in files] == [("0/a.png", 0), ("1/A.JPEG", 1)]
-    assert classes == 2
+    assert len(classes) == 2
 
 
 # Kinds of images
