@@ -47,7 +47,7 @@ def test_more_time_is_more_images_and_then_more_steps() -> None:
 
 
 def test_where_time_is_short_images_get_fewer_steps_before_they_become_few() -> None:
-    choice = choose(rates(image=1.0, workers=1), seconds=450, num_classes=10)
+    choice = choose(rates(image=1.0, workers=1), seconds=520, num_classes=10)
     assert (choice.images, choice.shortened) == (ENOUGH, 0.5)
 
 
