@@ -165,8 +165,8 @@ def _command(
 
 command = click.Group(
     "di-model",
-    help="Show, evaluate, report and export a model. FOLDER is what di-distill or di-prune wrote, or any name that"
-    " di-invert --teacher takes.",
+    help="Show, evaluate, report and export a model. FOLDER is what di-distill, di-prune or di-extend wrote, or any"
+    " name that di-invert --teacher takes.",
     params=[version_option()],
     context_settings=context_settings("di-model"),
     commands=[

@@ -1,4 +1,4 @@
-"""Result folders of distill and prune: one run each, finished when its ``report.json`` is there.
+"""Result folders of distill, prune and extend: one run each, finished when its ``report.json`` is there.
 
 config.yaml    the resolved configuration
 metrics.jsonl  one line for each epoch

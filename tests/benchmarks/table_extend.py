@@ -187,7 +187,7 @@ def main() -> None:
                 "data": "digits",
                 "images": asked.images,
                 "steps": asked.steps,
-                "command": f"python tests/benchmarks/table_extend.py --task {asked.task}",
+                "command": f"python tests/benchmarks/table_extend.py --task {asked.task} --seeds {asked.seeds}",
                 **measured_on(torch.device("cpu")),
                 "rows": [summary(name, runs) for name, runs in found.items()],
             }
