@@ -165,8 +165,8 @@ def number_labels(labels: Iterable[tuple[str, str]], classes: Classes, name: str
         return numbered, None
     if len(texts) != classes.number:
         raise ConfigError(
-            f"{name} has {len(texts)} classes and the teacher {classes.number}; use"
-            " labels of all of the teacher's classes, or class numbers"
+            f"{name} has {len(texts)} classes and the network {classes.number}; use"
+            " labels of all of the network's classes, or class numbers"
         )
     return numbered, (
         f"the labels are sorted as texts ({_list(order)}), since the teacher has no class names: if the network counts"

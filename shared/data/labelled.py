@@ -115,7 +115,7 @@ def open_labelled(spec: str, num_classes: int | None, class_names: Sequence[str]
         return found  # its remarks are of the order of a network's classes
     if found.classes is not None and found.classes != num_classes:
         raise ConfigError(
-            f"{spec} has {found.classes} classes and the teacher {num_classes}; use images of the teacher's classes"
+            f"{spec} has {found.classes} classes and the network {num_classes}; use images of the network's classes"
         )
     for remark in found.remarks:
         print(printable(f"{spec}: {remark}"), file=sys.stderr)

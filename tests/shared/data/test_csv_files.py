@@ -97,7 +97,7 @@ BAD: dict[str, tuple[str, tuple[str, ...], str]] = {
         "row 7 has label 'green', where others are class numbers",
     ),
     "mixed": (SEVEN + "img/red.png,cat\n", (), "row 7 has label 'cat', where others are class numbers"),
-    "other number of classes": ("img/red.png,a\nimg/red.png,b\n", (), "list.csv has 2 classes and the teacher 3"),
+    "other number of classes": ("img/red.png,a\nimg/red.png,b\n", (), "list.csv has 2 classes and the network 3"),
     "no label": (SEVEN + "img/red.png,\n", (), "row 7 has no label"),
     "a cell more": (SEVEN + "img/red.png,1,2\n", (), "row 7 has 3 cells and the first row 2"),
     "unknown columns": ("a,b,c\nimg/red.png,1,2\n", (), "no columns of paths and labels"),

@@ -65,7 +65,7 @@ def test_the_450_test_digits_are_not_for_training() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "message"),
-    [("digits", "has 10 classes and the teacher 3"), ("no/such/place", "no such folder or file of images; give a tar")],
+    [("digits", "has 10 classes and the network 3"), ("no/such/place", "no such folder or file of images; give a tar")],
 )
 def test_sets_that_do_not_fit_are_refused(spec: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -110,7 +110,7 @@ def test_names_of_classes(measure: Measure, spec: str) -> None:
         ("number", r"must be, or return, a data set of \(image, label\), not int"),
         ("with_root", "needs the argument 'root'"),
         ("once", "can be read once only: name the function that makes it"),
-        ("four_classes", "has 4 classes and the teacher 3"),
+        ("four_classes", "has 4 classes and the network 3"),
         ("Broken", r"failed at one of the items 0 to 7: FileNotFoundError.*\(line \d+ of sets.py\)"),
         (
             "normalised",
