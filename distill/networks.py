@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -32,29 +34,45 @@ def find_teacher(
     Raises:
         ConfigError: the given teacher did not make the shards, or the named one is required and does not load.
     """
-    if given is not None:
-        return given_teacher(given, record, device, named=bool(config.teacher or config.weights))
     name_files(config.code, config.student)  # first: the teacher may be of the same file
     try:
-        return reload_model(record, name=config.teacher, weights=config.weights, code=config.code, device=device)
+        return load_teacher(config, record, given, device)
     except ConfigError as error:
-        if config.teacher or config.weights or config.training.labels == "teacher":
+        if given is not None or config.teacher or config.weights or config.training.labels == "teacher":
             raise
         if warn:
             print_warning(f"the teacher does not load, so its stored logits are the labels: {error}")
         return None
 
 
-def given_teacher(given: Classifier, record: ClassifierRecord, device: torch.device, *, named: bool) -> Classifier:
-    """A teacher in memory, moved to the device.
+class TeacherConfig(Protocol):
+    """The settings of a stage that say where the teacher of its shards is now, if it has moved."""
+
+    @property
+    def teacher(self) -> str | None: ...
+
+    @property
+    def weights(self) -> str | None: ...
+
+    @property
+    def code(self) -> tuple[Path, ...]: ...
+
+
+def load_teacher(
+    config: TeacherConfig, record: ClassifierRecord, given: Classifier | None, device: torch.device
+) -> Classifier:
+    """The teacher of the shards, by its name or in memory, on the device.
 
     Args:
-        named: whether the settings name a teacher or its weights, too.
+        given: the teacher in memory, in place of the one that the record names.
 
     Raises:
-        ConfigError: it did not make the shards, or there would be two teachers.
+        ConfigError: it does not load, it did not make the shards, or there would be two teachers.
     """
-    if named:
+    if given is None:
+        name_files(config.code)
+        return reload_model(record, name=config.teacher, weights=config.weights, code=config.code, device=device)
+    if config.teacher or config.weights:
         raise ConfigError("a teacher in memory comes with its weights: leave --teacher and --weights out")
     check_same(given, record)
     # Laid out as a loaded one is: inversion leaves it channels last, which changes the order of sums and so their bits.

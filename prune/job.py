@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..distill.networks import given_teacher
+from ..distill.networks import load_teacher
 from ..distill.scored import scored_batches
 from ..shared.core.device import pick_device
-from ..shared.models.classifier import Classifier, reload_model
-from ..shared.models.named_files import name_files
+from ..shared.models.classifier import Classifier
 from ..shared.models.students import check_trainable
 from ..shared.shards.folder import ShardFolder
 from .config import Budget, PruneConfig
@@ -52,19 +51,13 @@ class PruneJob:
         """
         device = pick_device(config.device)
         shards = ShardFolder.open(config.shards)
-        name_files(config.code)
-        record = shards.manifest.teacher
-        if given is not None:
-            teacher = given_teacher(given, record, device, named=bool(config.teacher or config.weights))
-        else:
-            options = {"name": config.teacher, "weights": config.weights, "code": config.code}
-            teacher = reload_model(record, **options, device=device)
+        teacher = load_teacher(config, shards.manifest.teacher, given, device)
         return cls(
             config=config,
             shards=shards,
             teacher=teacher,
             device=device,
-            example_NCHW=noise_image(teacher, device),
+            example_NCHW=teacher.preprocessing.noise(device),
             unit=unit_of(config.budget, batch=config.latency_batch, device=device),
         )
 
@@ -86,13 +79,6 @@ class PruneJob:
             images=config.score_images,
             batch_size=config.training.batch_size,
         )
-
-
-def noise_image(teacher: Classifier, device: torch.device) -> Tensor:
-    """One image of noise, (1, C, H, W), the same in each call."""
-    taken = teacher.preprocessing
-    noise = torch.Generator().manual_seed(0)
-    return torch.randn(1, taken.channels, taken.image_size, taken.image_size, generator=noise).to(device)
 
 
 def plan_for(

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from ...shared.core.device import pick_device
 from ...shared.data.labelled import open_labelled
 from ...shared.data.labelled_set import LabelledSet
-from ...shared.models.classifier import Classifier, load_model, reload_model
-from ...shared.models.named_files import name_files
+from ...shared.models.classifier import Classifier, load_model
 from ...shared.models.students import check_trainable
 from ...shared.shards.folder import ShardFolder
 from ...shared.shards.loaders import make_loader
 from ...shared.structure.folding import fold_batchnorms
 from ..criterion import Criterion
-from ..networks import given_teacher
+from ..networks import load_teacher
 from .batches import MixedLoader, batch_shares
 from .config import ExtendConfig
 from .criteria import ABD, DeepInversionLoss, JointCrossEntropy, LwFMC, balanced_weights
@@ -57,17 +56,9 @@ class ExtendJob:
         """
         device = pick_device(config.device)
         shards = ShardFolder.open(config.shards)
-        name_files(config.code)
-        record = shards.manifest.teacher
-        if given is not None:
-            teacher = given_teacher(given, record, device, named=bool(config.teacher or config.weights))
-        else:
-            options = {"name": config.teacher, "weights": config.weights, "code": config.code}
-            teacher = reload_model(record, **options, device=device)
+        teacher = load_teacher(config, shards.manifest.teacher, given, device)
         check_trainable(teacher.network, teacher.preprocessing, title=teacher.title)
         taken = teacher.preprocessing
-        noise = torch.Generator().manual_seed(0)
-        example_NCHW = torch.randn(1, taken.channels, taken.image_size, taken.image_size, generator=noise).to(device)
         new = NewImages.read(config.new, taken, teacher.class_names)
         return cls(
             config=config,
@@ -76,7 +67,7 @@ class ExtendJob:
             new=new,
             class_names=new.joint_names(teacher.class_names),
             device=device,
-            example_NCHW=example_NCHW,
+            example_NCHW=taken.noise(device),
         )
 
     @property

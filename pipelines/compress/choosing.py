@@ -19,7 +19,7 @@ from ...invert.inputs import Inputs, load_inputs, with_recipe
 from ...invert.plan import IMAGES_PER_SHARD, make_plan, place_round
 from ...invert.recipe import Recipe
 from ...prune.config import PruneConfig
-from ...prune.job import noise_image, plan_for
+from ...prune.job import plan_for
 from ...prune.units import unit_of
 from ...shared.core.config import from_mapping
 from ...shared.core.errors import ConfigError
@@ -129,7 +129,7 @@ def examine(config: CompressConfig) -> tuple[Inputs, Rates]:
         check_first(inputs.images, teacher.preprocessing)
     option, share = config.budget
     prune = from_mapping(PruneConfig, {"latency_batch": config.latency_batch, option: share})
-    example_NCHW = noise_image(teacher, device)
+    example_NCHW = teacher.preprocessing.noise(device)
     plan_for(teacher, prune, example_NCHW, unit_of(prune.budget, batch=config.latency_batch, device=device))
     return inputs, _rates(inputs, config)
 

@@ -77,6 +77,11 @@ class Preprocessing:
         """A batch of the shape that the network takes, all 0: for a trial run."""
         return torch.zeros(count, self.channels, self.image_size, self.image_size, device=device)
 
+    def noise(self, device: torch.device | str = "cpu") -> Tensor:
+        """One image of normal noise, (1, C, H, W), the same in each call: no layer of a network is silent for it."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(1, self.channels, self.image_size, self.image_size, generator=generator).to(device)
+
     def _levels(self, x_NCHW: Tensor) -> Tensor:
         """Network input in units of pixels, 0 to 255 where it is valid; float32, not rounded."""
         mean, std = self._columns(x_NCHW.device)
