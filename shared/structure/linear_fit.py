@@ -31,13 +31,8 @@ def solve(module: nn.Module, columns: Tensor, target: Tensor, *, ridge: float, n
     if centred:
         p_GSD, y_GSO = p_GSD - mean_p, y_GSO - mean_y
     old_GDO = weight.double().reshape(groups, -1, p_GSD.shape[2]).transpose(1, 2)
-    gram_GDD = p_GSD.transpose(1, 2) @ p_GSD
-    amount = ridge * gram_GDD.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)[:, None, None]
-    eye = torch.eye(gram_GDD.shape[1], dtype=gram_GDD.dtype, device=gram_GDD.device)
-    # The matrix is positive definite. torch.linalg.solve of several matrices hangs in torch 2.14: it runs an LU
-    # decomposition of many threads in each of its own.
-    factor_GDD = torch.linalg.cholesky(gram_GDD + amount * eye)
-    new_GDO = torch.cholesky_solve(p_GSD.transpose(1, 2) @ y_GSO + amount * old_GDO, factor_GDD)
+    amount_G = ridge * p_GSD.square().sum((1, 2)).div(p_GSD.shape[2]).clamp_min(1e-12)
+    new_GDO = ridge_regression(p_GSD, y_GSO, old_GDO, amount_G)
     left = y_GSO - p_GSD @ new_GDO
     weight.copy_(new_GDO.transpose(1, 2).reshape(weight.shape))
     if centred:
@@ -47,6 +42,30 @@ def solve(module: nn.Module, columns: Tensor, target: Tensor, *, ridge: float, n
         elif mean_C is not None:
             mean_C -= missing_C.to(mean_C)
     return float(left.square().sum() / y_GSO.square().sum().clamp_min(1e-12))
+
+
+def ridge_regression(p_GSD: Tensor, y_GSO: Tensor, old_GDO: Tensor, amount_G: Tensor) -> Tensor:
+    """``(P'P + r I)^-1 (P'Y + r W_0)`` of each group.
+
+    With fewer samples than inputs it is computed as ``W_0 + P' (PP' + r I)^-1 (Y - P W_0)``, which is the same: the
+    matrix is as large as the samples are many. A linear layer of 25,088 inputs would need 5 GB for the other one.
+
+    Args:
+        p_GSD: inputs of each sample.
+        y_GSO: wanted outputs.
+        old_GDO: W_0.
+        amount_G: r, above 0.
+    """
+    turned_GDS = p_GSD.transpose(1, 2)
+    few = p_GSD.shape[1] < p_GSD.shape[2]
+    matrix = p_GSD @ turned_GDS if few else turned_GDS @ p_GSD
+    matrix.diagonal(dim1=1, dim2=2).add_(amount_G[:, None])
+    # The matrix is positive definite. torch.linalg.solve of several matrices hangs in torch 2.14: it runs an LU
+    # decomposition of many threads in each of its own.
+    factor = torch.linalg.cholesky(matrix)
+    if few:
+        return old_GDO + turned_GDS @ torch.cholesky_solve(y_GSO - p_GSD @ old_GDO, factor)
+    return torch.cholesky_solve(turned_GDS @ y_GSO + amount_G[:, None, None] * old_GDO, factor)
 
 
 def fitted_tensors(layer: nn.Module, norm: nn.Module | None) -> list[Tensor]:
