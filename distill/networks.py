@@ -34,7 +34,8 @@ def find_teacher(
     Raises:
         ConfigError: the given teacher did not make the shards, or the named one is required and does not load.
     """
-    name_files(config.code, config.student)  # first: the teacher may be of the same file
+    if given is None:
+        name_files((), config.student)  # first: the teacher may be of the same file
     try:
         return load_teacher(config, record, given, device)
     except ConfigError as error:

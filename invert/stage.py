@@ -13,7 +13,7 @@ from ..shared.cli.effects import warn, warn_of_no_effect
 from ..shared.cli.evaluation import measure_teacher
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.errors import ConfigError, DreamError, PartialError, StoppedError
-from ..shared.core.files import remove_stale_temporaries
+from ..shared.core.files import make_folder, remove_stale_temporaries
 from ..shared.core.signals import grace
 from ..shared.data.accuracy import check_first
 from ..shared.models.classifier import Classifier
@@ -171,10 +171,7 @@ def _warn(inputs: Inputs) -> None:
 def _prepare(inputs: Inputs) -> Plan:
     """Write the manifest, and plan the shards."""
     config, folder = inputs.config, inputs.config.out
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
+    make_folder(folder)
     with ShardLocks(folder) as locks, locks.folder():
         if config.overwrites and not locks.all_free():
             raise ConfigError(f"another di-invert is at work in {folder}: --overwrite would delete its shards")

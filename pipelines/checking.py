@@ -50,11 +50,9 @@ def _task(stage: Stage, tasks: dict[Path, _Task]) -> _Task:
     if stage.kind == "export":
         name_files(config.code)
         made_before = Path(config.model)
-        return (
-            tasks[made_before]
-            if made_before in tasks
-            else _task_of(load_model(config.model, code=config.code).record())
-        )
+        if made_before in tasks:
+            return tasks[made_before]
+        return _task_of(load_model(config.model, code=config.code).record())
     if stage.kind != "invert":
         task = tasks[config.shards] if config.shards in tasks else _task_of(load_manifest(config.shards).teacher)
         return _extended(task, config.new) if stage.kind == "extend" else task

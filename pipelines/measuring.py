@@ -55,14 +55,23 @@ def networks_of(pipeline: Pipeline) -> tuple[Classifier, dict[str, nn.Module]]:
     return teacher, networks
 
 
-def files_of(pipeline: Pipeline, stages: Mapping[str, StageResult]) -> list[ExportedFile]:
-    """The ONNX files that the pipeline's export stages wrote, each float one ahead of its int8 one."""
+def files_of(
+    pipeline: Pipeline, stages: Mapping[str, StageResult], networks: Mapping[str, nn.Module]
+) -> list[ExportedFile]:
+    """The ONNX files that the pipeline's export stages wrote, each float one ahead of its int8 one.
+
+    Args:
+        networks: that the pipeline made, by name: they are not loaded again.
+    """
+    made = {str(stage.config.out): networks[stage.name] for stage in pipeline.stages if stage.makes_network}
     files: list[ExportedFile] = []
     for stage in pipeline.stages:
         if stage.kind != "export" or stage.config.export.format != "onnx":
             continue
         config, done = stage.config, stages[stage.name]
-        network = load_model(config.model, code=config.code, device=pick_device(config.device)).network
+        network = made.get(config.model)
+        if network is None:
+            network = load_model(config.model, code=config.code, device=pick_device(config.device)).network
         for suffix in ("", "_int8"):
             file = done.result[f"file{suffix}"]
             if file is None:
@@ -89,7 +98,7 @@ def rows_of(
     device = next(teacher.network.parameters()).device
     example_NCHW = teacher.preprocessing.blank(1, device)
     batch_NCHW = example_NCHW.expand(pipeline.latency_batch, -1, -1, -1).contiguous()
-    files = files_of(pipeline, stages)
+    files = files_of(pipeline, stages, networks)
     timed: dict[str, Callable[[Tensor], object]] = dict(networks)
     if device.type == "cpu":  # where ONNX Runtime is
         timed |= {file.name: file.session for file in files}

@@ -56,6 +56,11 @@ _NAME = re.compile(r"\w[\w .-]{0,99}")  # of a stage: it becomes the name of a f
 _HERE = Path(__file__).parent
 
 
+def makes_network(kind: str) -> bool:
+    """Whether the result of a kind of stage is a saved network: not images, and not a file that runs elsewhere."""
+    return kind not in ("invert", "export")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One step.
@@ -73,8 +78,7 @@ class Stage:
 
     @property
     def makes_network(self) -> bool:
-        """Whether its result is a saved network: not images, and not a file that runs elsewhere."""
-        return self.kind not in ("invert", "export")
+        return makes_network(self.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

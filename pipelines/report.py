@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ..shared.cli.commandline import plain
 from ..shared.core.errors import printable
-from .plan import Pipeline
+from .plan import Pipeline, makes_network
 
 if TYPE_CHECKING:
     from ..shared.report.confusions import Confusion  # which imports torch
@@ -176,7 +176,7 @@ def print_report(report: PipelineReport, title: str, out: Path) -> None:
     lines = {"results": f"{out}/NAME, with each stage's NAME, and {out}/report.json"}
     if (out / "report.html").is_file():
         lines["look at it"] = f"{out}/report.html, in a browser"
-    made = [name for name, stage in report.stages.items() if stage.stage not in ("invert", "export")]
+    made = [name for name, stage in report.stages.items() if makes_network(stage.stage)]
     if made:
         lines["use a network"] = f"dreamdistill.load({str(out / made[-1])!r})"
     if files := [stage.result["file"] for stage in report.stages.values() if stage.stage == "export"]:

@@ -25,7 +25,7 @@ from ...shared.core.config import from_mapping
 from ...shared.core.errors import ConfigError
 from ...shared.data.accuracy import check_first
 from ...shared.export.onnx_file import require_onnx
-from ...shared.models.cost import MACS_PER_SECOND, count_macs
+from ...shared.models.cost import MACS_PER_SECOND
 from .config import IMAGES, CompressConfig
 
 SLOW, FAST = "imagenet-deepinversion", "natural-large"  # the default above 64 px; a tenth of its steps and less
@@ -158,9 +158,8 @@ def _rates(inputs: Inputs, config: CompressConfig) -> Rates:
     teacher = inputs.teacher
     found = estimate(inputs, make_plan(inputs, *place_round(inputs)))
     passes = VALUING * REPAIR.batch_size + MEASURED * ((inputs.images and inputs.images.count) or 0)
-    example_NCHW = teacher.preprocessing.blank(1, next(teacher.network.parameters()).device)
     # Rates are those of steps, forward and backward, of which a forward pass is a third.
-    forward = count_macs(teacher.network, example_NCHW) / MACS_PER_SECOND[example_NCHW.device.type] / 3
+    forward = teacher.macs / MACS_PER_SECOND[next(teacher.network.parameters()).device.type] / 3
     return Rates(
         image=found["seconds"] * found["workers"] / found["images"],
         step=_seconds_a_step(inputs),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,16 @@ import yaml
 
 from ...invert.inputs import Inputs
 from ...invert.recipe import RECIPES, Recipe
+from ...shared.core.config import to_mapping
 from ...shared.core.errors import ConfigError, printable
-from ...shared.core.files import read_limited, write_text
+from ...shared.core.files import make_folder, read_limited, write_text
 from ...shared.report.commands import command_line
 from .choosing import Choice, chosen_recipe
 from .config import EXPORTED, FILE, IMAGES, SMALL, CompressConfig
 
 _LARGEST = 2**20  # bytes
 _FIRST = "# Written by: "
+_SHARED = ("out", "seed", "device", "eval", "code", "latency_batch")  # options of every stage that has them
 
 
 def written(config: CompressConfig) -> Path | None:
@@ -48,10 +49,7 @@ def write(config: CompressConfig, choice: Choice, inputs: Inputs) -> Path:
         ConfigError: the folder cannot be made.
     """
     path = config.out / FILE
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make the folder {config.out}: {error.strerror}") from error
+    make_folder(config.out)
     about = f"# Chosen for {config.minutes:g} minutes: {choice.images:,} images, {choice.steps:,} steps of repair."
     use = f"# Go on with it, or look whether it is done: di-run {printable(str(path))}. Edit a copy to change it."
     body = yaml.safe_dump(pipeline_of(config, choice, inputs), sort_keys=False)
@@ -62,10 +60,14 @@ def write(config: CompressConfig, choice: Choice, inputs: Inputs) -> Path:
 def pipeline_of(config: CompressConfig, choice: Choice, inputs: Inputs) -> dict[str, Any]:
     """The content of the file."""
     option, share = config.budget
-    shared = {"out": config.out, "seed": config.seed, "device": config.device, "eval": config.eval}
-    shared |= {"code": config.code or None, "latency_batch": config.latency_batch}
-    images: dict[str, Any] = {"stage": "invert", **config.teacher_options, "recipe": inputs.recipe_name}
-    images |= {"images": choice.images, **_changes(chosen_recipe(inputs, choice), inputs.recipe_name)}
+    given = to_mapping(config)  # as YAML has it
+    shared = {name: given[name] for name in _SHARED if given[name] not in (None, [])}
+    images: dict[str, Any] = {"stage": "invert", **{name: given[name] for name in config.teacher_options}}
+    images |= {
+        "recipe": inputs.recipe_name,
+        "images": choice.images,
+        **_changes(chosen_recipe(inputs, choice), inputs.recipe_name),
+    }
     if config.workers:
         images["workers"] = config.workers
     small: dict[str, Any] = {"stage": "prune", "shards": IMAGES, option: share, "epochs": choice.epochs}
@@ -74,23 +76,13 @@ def pipeline_of(config: CompressConfig, choice: Choice, inputs: Inputs) -> dict[
     exported: dict[str, Any] = {"stage": "export", "model": SMALL, "int8": True, "shards": IMAGES}
     if config.normalize:
         exported["normalize"] = True
-    stages = {IMAGES: images, SMALL: small, EXPORTED: exported}
-    return _plain({**{key: value for key, value in shared.items() if value is not None}, "stages": stages})
+    return {**shared, "stages": {IMAGES: images, SMALL: small, EXPORTED: exported}}
 
 
 def _changes(recipe: Recipe, preset: str) -> dict[str, Any]:
     """The settings that are not the preset's; the term that needs a student is no choice."""
-    mine, theirs = dataclasses.asdict(recipe), dataclasses.asdict(RECIPES[preset])
+    mine, theirs = to_mapping(recipe), to_mapping(RECIPES[preset])
     return {name: value for name, value in mine.items() if value != theirs[name] and name != "alpha_compete"}
-
-
-def _plain(value: Any) -> Any:
-    """The same in what YAML has."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def _first_line(config: CompressConfig) -> str:

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ...invert.inputs import Inputs
 from ...shared.core.launch import require_alone
 from ..plan import load_pipeline
 from ..running import run as run_pipeline
-from .choosing import choose, chosen_recipe, examine
+from .choosing import Choice, choose, chosen_recipe, examine
 from .config import CompressConfig
 from .pipeline_file import write, written
 from .report import CompressReport
@@ -30,8 +31,7 @@ def run(config: CompressConfig) -> CompressReport:
 
 def dry_run(config: CompressConfig) -> dict[str, Any]:
     """What :func:`run` would choose on this machine as it is now, and the seconds that it expects."""
-    inputs, rates = examine(config)
-    choice = choose(rates, seconds=60 * config.minutes, num_classes=inputs.teacher.num_classes)
+    inputs, choice = _examine_and_choose(config)
     return {
         "images": choice.images,
         "recipe": inputs.recipe_name,
@@ -42,9 +42,13 @@ def dry_run(config: CompressConfig) -> dict[str, Any]:
     }
 
 
-def _chosen(config: CompressConfig) -> Path:
+def _examine_and_choose(config: CompressConfig) -> tuple[Inputs, Choice]:
     inputs, rates = examine(config)
-    choice = choose(rates, seconds=60 * config.minutes, num_classes=inputs.teacher.num_classes)
+    return inputs, choose(rates, seconds=60 * config.minutes, num_classes=inputs.teacher.num_classes)
+
+
+def _chosen(config: CompressConfig) -> Path:
+    inputs, choice = _examine_and_choose(config)
     path = write(config, choice, inputs)
     shorter = f" at {choice.shortened:g} of the recipe's steps" if choice.shortened < 1 else ""
     print(

@@ -125,6 +125,18 @@ def remove_stale_temporaries(folder: Path) -> None:
                 path.unlink()
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where they are missing.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {path}: {error.strerror}") from error
+
+
 def check_is_file_place(path: Path) -> None:
     """Refuse a place that is taken by something else than a file: root could put a file in the place of a device.
 

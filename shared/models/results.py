@@ -22,7 +22,7 @@ import yaml
 
 from ..core.config import StageConfig, differences, fingerprint, to_mapping
 from ..core.errors import ConfigError, DreamError
-from ..core.files import atomic_write, read_limited, remove_file, remove_stale_temporaries, write_text
+from ..core.files import atomic_write, make_folder, read_limited, remove_file, remove_stale_temporaries, write_text
 from ..core.records import from_json, parse_json
 from ..core.yaml_files import load_yaml
 from .card_file import CARD, may_replace
@@ -95,10 +95,7 @@ class ResultFolder:
         Raises:
             ConfigError: it cannot be made.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"cannot make the folder {self.path}: {error.strerror}") from error
+        make_folder(self.path)
         remove_stale_temporaries(self.path)
         if self.config.overwrites:
             for path in [*(self.path / name for name in _OWN_FILES), *self.events.glob("events.out.tfevents.*")]:
