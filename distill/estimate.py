@@ -11,7 +11,7 @@ from ..shared.core.launch import Rows
 from ..shared.models.cost import MACS_PER_SECOND, count_macs, seconds_for
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.shards.batches import Batch
-from .criterion import Distillation
+from .criterion import Criterion
 from .muon import multiply_adds
 from .recipe import Training
 from .step import seconds_per_step
@@ -20,8 +20,8 @@ from .views import View
 
 def seconds_a_step(
     student: nn.Module,
-    teacher: nn.Module | None,
-    criterion: Distillation,
+    frozen: nn.Module | None,
+    criterion: Criterion,
     *,
     views: Callable[[Batch], View],
     training: Training,
@@ -33,6 +33,8 @@ def seconds_a_step(
     (:func:`~..shared.models.cost.seconds_for`). Changes the student's weights.
 
     Args:
+        frozen: the network that answers for the student's images in each step; None where none does.
+        num_classes: of the stored logits.
         images: of this process's part of a batch, 2 or more.
     """
     device = next(student.parameters()).device
@@ -47,8 +49,7 @@ def seconds_a_step(
         )
         return seconds_per_step(student, batch, criterion, views=views, training=training, example_NCHW=example_NCHW)
 
-    networks = [student] if criterion.teacher is None or teacher is None else [student, teacher]
-    one = sum(count_macs(each, example_NCHW) for each in networks)
+    one = sum(count_macs(each, example_NCHW) for each in (student, frozen) if each is not None)
     rate = MACS_PER_SECOND[device.type]
     fixed = multiply_adds(student.parameters()) / rate
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

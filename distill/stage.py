@@ -160,7 +160,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     with share_processors(place):
         seconds = seconds_a_step(
             network,
-            teacher.network if teacher else None,
+            teacher.network if teacher and criterion.teacher is not None else None,
             criterion,
             views=views,
             training=training,

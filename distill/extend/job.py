@@ -80,6 +80,11 @@ class ExtendJob:
         """Number of all classes."""
         return self.old + self.new.num_classes
 
+    @property
+    def answering(self) -> nn.Module | None:
+        """The old network, where the criterion asks it in each step."""
+        return None if self.config.criterion == "ce" else self.teacher.network
+
     def real_images(self) -> LabelledSet | None:
         """The images of all classes to measure on; None without any."""
         if not self.config.eval:

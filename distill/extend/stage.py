@@ -25,6 +25,7 @@ from ...shared.models.results import ResultFolder
 from ...shared.report.confusions import Confusion
 from ...shared.shards.loaders import resolve_loader
 from ..distributed import share_processors
+from ..estimate import seconds_a_step
 from ..events import require_tensorboard
 from ..measuring import Agreement, Top1
 from ..progress import Measure
@@ -85,18 +86,30 @@ def _run(job: ExtendJob) -> ExtendReport:
 
 
 def dry_run(config: ExtendConfig) -> dict[str, Any]:
-    """What :func:`run` would do: classes, images, steps, and the layers that get new rows.
+    """What :func:`run` would do: classes, images, steps, the layers that get new rows, and the seconds of the training
+    (:func:`~..estimate.seconds_a_step`).
 
     It reads the new images, looks at the first ones of ``eval``, and writes nothing.
     """
     job = ExtendJob.of(config)
     if (images := job.real_images()) is not None:
         check_first(images, job.teacher.preprocessing)
-    _, head = job.wider()
-    job.criterion(head)
-    warn_of_no_effect(config, without_effect(config, _views(job)))
+    network, head = job.wider()
+    criterion, views = job.criterion(head), _views(job)
+    warn_of_no_effect(config, without_effect(config, views))
     batches = job.loader(resolve_loader(config.training.loader))
     epochs = config.training.passes(len(batches))
+    with share_processors(Place()):
+        seconds = seconds_a_step(
+            network,
+            job.answering,
+            criterion,
+            views=views,
+            training=config.training,
+            preprocessing=job.teacher.preprocessing,
+            num_classes=job.old,
+            images=config.training.batch_size,
+        )
     return {
         "classes_old": job.old,
         "classes_new": job.new.num_classes,
@@ -107,6 +120,7 @@ def dry_run(config: ExtendConfig) -> dict[str, Any]:
         "head": list(head),
         "epochs": epochs,
         "steps": epochs * len(batches),
+        "seconds": round(epochs * len(batches) * seconds, 1),
     }
 
 
@@ -120,7 +134,7 @@ def _train(job: ExtendJob, folder: ResultFolder, loader: str, measure: Measure) 
     compiler = choose_compiler(
         training,
         student=network,
-        teacher=None if config.criterion == "ce" else teacher.network,
+        teacher=job.answering,
         images=training.passes(len(batches)) * len(batches) * training.batch_size,
         example_NCHW=job.example_NCHW,
         title="extend",

@@ -24,7 +24,7 @@ def summary(name: str, runs: list[dict[str, float]]) -> dict[str, Any]:
     Returns:
         Mean of each name; ``std``: of ``joint``; ``top1``: ``joint`` of each seed.
     """
-    joint = [run["joint"] for run in runs]
+    joint = [run["joint"] for run in runs if "joint" in run]
     names = dict.fromkeys(name for run in runs for name in run)
     return {
         "row": name,
@@ -51,7 +51,7 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     for row in result["rows"]:
         cells = [f"{100 * row[name]:.1f}" if name in row else "" for name in columns]
-        cells[0] += f" ± {100 * row['std']:.1f}" if row["seeds"] > 1 else ""
+        cells[0] += f" ± {100 * row['std']:.1f}" if row["seeds"] > 1 and "joint" in row else ""
         seconds = f"{row['seconds']:.0f}" if "seconds" in row else ""
         lines.append(f"| {row['row']} | {' | '.join(cells)} | {seconds} | {row['seeds']} |")
     return "\n".join(lines) + "\n"

@@ -2,12 +2,17 @@
 
     python tests/benchmarks/table_extend.py --task 5+5 --json
     python tests/benchmarks/table_extend.py --task tasks --json
+    python tests/benchmarks/table_extend.py --data cifar10 --cifar10 FOLDER --task 5+5 --steps 2000 --batch-size 64 \
+        --seeds 2 --json
+    python tests/benchmarks/table_extend.py --data cifar10+fashion --cifar10 FOLDER --weights FILE --task 10+10 \
+        --steps 2000 --batch-size 64 --seeds 1 --json
 
-On scikit-learn's digits: a teacher that learned the first classes alone, 512 synthetic images of it, and real images of
-the other classes. ``tasks`` begins with two classes and adds two more four times, with images of the last network each
-time. Accuracies are of the 450 test digits, in one label space. Seeds are those of teacher, images and training.
-Results are written to docs/results/extend-digits-TASK.json and .md after every run, so that a table that was stopped
-goes on.
+A teacher learned the first classes alone; there are 512 synthetic images of it, and all real images of the other
+classes. ``tasks`` begins with two classes and adds two more four times, with images of the last network each time.
+Accuracies are of test images, in one label space. The data are scikit-learn's digits, or CIFAR-10 from FOLDER/train.tar
+and test.tar, or CIFAR-10 and then Fashion-MNIST. Seeds are those of images and training, for digits of the teacher too.
+Results are written to docs/results/extend-DATA-TASK.json and .md after every run, so that a table that was stopped goes
+on.
 """
 
 from __future__ import annotations
@@ -15,28 +20,29 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from extend_data import Data, Digits, Pixels32, read_cifar10, read_fashion
 from extend_rows import markdown, summary
 from given_shards import is_there, real_images, write_given
 from students import RESULTS, measured_on
+from table_rows import without_folders
 
 from dreamdistill.distill.extend import stage as extend
 from dreamdistill.distill.extend.config import ExtendConfig
 from dreamdistill.distill.extend.report import ExtendReport
 from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
-from dreamdistill.pipelines.teachers import digits
 from dreamdistill.shared.core.files import write_text
 from dreamdistill.shared.data.accuracy import top1
 from dreamdistill.shared.data.labelled import open_labelled
 from dreamdistill.shared.models.classifier import load_model
 
-CLASSES = 10
-TASKS = {"5+5": 5, "8+2": 8}  # number of the old classes
+TASKS = {"5+5": 5, "8+2": 8, "10+10": 10}  # number of the old classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,7 @@ ROWS = {
 }
 OF_TASKS = ("DeepInversion's loss", "ABD's loss", "cross-entropy")
 ALL = "all real images at once"
+NEW_ALONE = "new classes alone, a network of its own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,41 +75,46 @@ class Bench:
     Attributes:
         images: of the old classes, synthetic or real.
         steps: of each training, at least.
+        weights: of a network that knows the old classes; None trains one.
+        changes: to the settings of di-extend.
         out: for teachers, images and networks.
     """
 
+    data: Data
     images: int
     steps: int
+    weights: Path | None
+    changes: dict[str, Any] = field(default_factory=dict)
     out: Path
 
-    def teacher(self, old: int, seed: int) -> Path:
-        """The weights of a network that learned the first classes alone."""
-        path = self.out / f"teacher-{old}-{seed}.safetensors"
+    def teacher(self, first: int, last: int, seed: int) -> Path:
+        """The weights of a network that learned these classes alone."""
+        if self.weights is not None and first == 0:
+            return self.weights
+        seed = seed if isinstance(self.data, Digits) else 0  # a network of larger images takes long to train
+        path = self.out / f"teacher-{first}-{last}-{seed}.safetensors"
         if not path.exists():
-            network = digits.train(seed, last=old - 1)
-            images = open_labelled(f"digits:0-{old - 1}", old)
             self.out.mkdir(parents=True, exist_ok=True)
-            digits.save(path, network, seed=seed, accuracy=top1(network, images, digits.preprocessing()))
+            self.data.train(path, first, last, seed)
         return path
 
     def invert(self, folder: Path, seed: int, **teacher: Any) -> Path:
         """Synthetic images of a teacher."""
-        changes = {"flip": False, "jitter": 0}
-        config = InvertConfig(
-            **teacher, recipe="natural", images=self.images, workers=1, out=folder, seed=seed, changes=changes
-        )
+        made = {"recipe": "natural", "images": self.images, "changes": dict(self.data.inverting)}
+        config = InvertConfig(**teacher, **made, workers=1, out=folder, seed=seed)
         invert.run(config)
         return folder
 
     def shards(self, old: int, seed: int, *, real: bool) -> Path:
         """The images of the old classes."""
-        teacher = {"teacher": "digits_cnn", "weights": str(self.teacher(old, seed)), "num_classes": old}
+        weights = str(self.teacher(0, old - 1, seed))
+        teacher = {"teacher": self.data.network, "weights": weights, "num_classes": old}
         folder = self.out / f"{'real' if real else 'images'}-{old}-{seed}"
         if not real:
             return self.invert(folder, seed, **teacher)
         if not is_there(folder):
-            classifier = load_model("digits_cnn", weights=teacher["weights"], num_classes=old)
-            given = real_images(classifier, f"digits:train:0-{old - 1}", images=self.images, seed=seed)
+            classifier = load_model(self.data.network, weights=weights, num_classes=old)
+            given = real_images(classifier, self.data.images("train", 0, old - 1), images=self.images, seed=seed)
             write_given(folder, classifier, *given, name="real")
         return folder
 
@@ -110,36 +122,43 @@ class Bench:
         """A network that learns the classes from ``first`` to ``last``."""
         settings: dict[str, Any] = {
             "shards": shards,
-            "new": f"digits:train:{first}-{last}",
-            "eval": f"digits:0-{last}",
+            "new": self.data.images("train", first, last),
+            "eval": self.data.images("test", 0, last),
             "share": row.share,
             "criterion": row.criterion,
             "out": out,
             "seed": seed,
         }
-        changes = {"flip": False, "loader": "webdataset"}
+        changes = {**self.data.extending, "loader": "webdataset", **self.changes}
         batches = len(extend.ExtendJob.of(ExtendConfig(**settings, changes=changes)).loader("webdataset"))
         return extend.run(ExtendConfig(**settings, changes={**changes, "epochs": -(-self.steps // batches)}))
 
     def one(self, name: str, old: int, seed: int) -> dict[str, float]:
         """One network of a table of two tasks. What an earlier call has done is not done again."""
-        if name == ALL:
-            network = load_model("digits_cnn", weights=str(self.teacher(CLASSES, seed)))
-            return {"joint": top1(network.network, open_labelled("digits", CLASSES), network.preprocessing)}
+        last = self.data.classes - 1
+        if name in (ALL, NEW_ALONE):
+            first = old if name == NEW_ALONE else 0
+            return {"new" if first else "joint": self.accuracy(self.teacher(first, last, seed), first, last)}
         row = ROWS[name]
         shards = self.shards(old, seed, real=row.real)
         out = self.out / f"{old}-{name.replace(' ', '_').replace(',', '')}-{seed}"
-        return figures(self.extend(row, shards, out, seed, first=old, last=CLASSES - 1))
+        return figures(self.extend(row, shards, out, seed, first=old, last=last))
+
+    def accuracy(self, weights: Path, first: int, last: int) -> float:
+        """Top-1 of a network that learned these classes alone, on test images of them."""
+        count = last - first + 1
+        network = load_model(self.data.network, weights=str(weights), num_classes=count)
+        return top1(network.network, open_labelled(self.data.images("test", first, last), count), network.preprocessing)
 
     def tasks(self, name: str, seed: int) -> dict[str, float]:
         """Two classes, and two more four times; each network makes the images for the next."""
         shards = self.shards(2, seed, real=False)
         found: dict[str, float] = {}
-        for first in range(2, CLASSES, 2):
+        for first in range(2, self.data.classes, 2):
             out = self.out / f"tasks-{name.replace(' ', '_')}-{seed}-{first}"
             report = self.extend(ROWS[name], shards, out, seed, first=first, last=first + 1)
             found |= {**figures(report), f"joint_{first + 2}": report.top1_joint or 0.0}
-            if first + 2 < CLASSES:
+            if first + 2 < self.data.classes:
                 shards = self.invert(out.with_name(f"{out.name}-images"), seed, teacher=str(out))
         return found
 
@@ -160,20 +179,40 @@ def figures(report: ExtendReport) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", choices=("digits", "cifar10", "cifar10+fashion"), default="digits")
     parser.add_argument("--task", choices=(*TASKS, "tasks"), default="5+5")
     parser.add_argument("--rows", help="names of rows, separated by semicolons [default: all]")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=512, help="of the old classes, in all")
     parser.add_argument("--steps", type=int, default=320, help="of each training, rounded up to whole epochs")
+    parser.add_argument("--batch-size", type=int, help="of each training [default: that of di-extend]")
+    parser.add_argument("--cifar10", type=Path, help="folder with train.tar and test.tar")
+    parser.add_argument("--weights", type=Path, help="of a network that knows the old classes [default: trained]")
+    parser.add_argument("--epochs", type=int, default=12, help="of networks that learn a part of the classes")
     parser.add_argument("--out", type=Path, default=Path("runs/table_extend"), help="teachers, images and networks")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--json", action="store_true", help="print the result on stdout")
     asked = parser.parse_args()
 
-    bench = Bench(images=asked.images, steps=asked.steps, out=asked.out)
-    known = OF_TASKS if asked.task == "tasks" else (*ROWS, ALL)
-    names = [name for name in known if asked.rows is None or name in asked.rows.split(";")]
-    path = asked.results / f"extend-digits-{asked.task.replace('+', '-')}.json"
+    data: Data = Digits()
+    if asked.data != "digits":
+        if asked.cifar10 is None:
+            parser.error(f"--data {asked.data} needs --cifar10")
+        sets = [partial(read_cifar10, asked.cifar10), read_fashion]
+        data = Pixels32(
+            name=asked.data, sets=sets[: 1 + asked.data.count("+")], folder=asked.out / "data", epochs=asked.epochs
+        )
+    bench = Bench(
+        data=data,
+        images=asked.images,
+        steps=asked.steps,
+        weights=asked.weights,
+        changes={} if asked.batch_size is None else {"batch_size": asked.batch_size},
+        out=asked.out,
+    )
+    known = OF_TASKS if asked.task == "tasks" else (*ROWS, ALL, NEW_ALONE)
+    names = [name for name in known if (name != NEW_ALONE if asked.rows is None else name in asked.rows.split(";"))]
+    path = asked.results / f"extend-{data.name}-{asked.task.replace('+', '-')}.json"
     asked.results.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[dict[str, float]]] = {}
     result: dict[str, Any] = {}
@@ -184,10 +223,10 @@ def main() -> None:
             found.setdefault(name, []).append(one)
             result = {
                 "task": asked.task,
-                "data": "digits",
+                "data": data.name,
                 "images": asked.images,
                 "steps": asked.steps,
-                "command": f"python tests/benchmarks/table_extend.py --task {asked.task} --seeds {asked.seeds}",
+                "command": " ".join(["python tests/benchmarks/table_extend.py", *without_folders(sys.argv[1:])]),
                 **measured_on(torch.device("cpu")),
                 "rows": [summary(name, runs) for name, runs in found.items()],
             }

@@ -165,6 +165,7 @@ def test_a_dry_run_writes_nothing(di: Callable, made_shards: Path, new: Path, tm
     assert plan["head"] == ["linear"]
     assert (plan["synthetic_in_a_batch"], plan["new_in_a_batch"]) == (16, 16)
     assert (plan["epochs"], plan["steps"]) == (6, 18)
+    assert 0 < plan["seconds"] < 600
     assert not (tmp_path / "x").exists()
 
 
