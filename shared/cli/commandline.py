@@ -23,6 +23,7 @@ from rich.text import Text
 from ..core.config import StageConfig, by_name, from_mapping, settings_of
 from ..core.errors import DreamError, StoppedError, named, one_line, printable
 from ..core.imports import safe_imports
+from ..core.malloc import keep_freed_memory
 from ..core.openmp import wait_without_spinning
 from ..core.signals import ignore_stops, stop_on_signals
 from ..core.values import Setting, coerce, strip_optional
@@ -126,6 +127,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     debug = "--debug" in arguments
     stop_on_signals()
     wait_without_spinning()
+    keep_freed_memory()
     try:
         with safe_imports():
             result = command.main(arguments, command.name, standalone_mode=False)
