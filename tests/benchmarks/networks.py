@@ -77,18 +77,25 @@ SIDES = {"inception_v3": 96, "timm/inception_v3": 96} | dict.fromkeys(
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print the results as JSON, not as a table")
-    parser.add_argument("--only", default=",".join(NETWORKS), help="names, with commas between them")
+    parser.add_argument(
+        "--only", default=",".join(NETWORKS), help="names, of the list or not, with commas between them"
+    )
+    parser.add_argument(
+        "--side", type=int, help="of the images, in pixels, in place of what the list says; 64 elsewhere"
+    )
     parser.add_argument("--stages", default=",".join(STAGES), help="of invert (which distill needs), prune, distill")
     parser.add_argument("--limit", type=float, default=120, help="seconds for each network")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results are kept")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     stages = options.stages.split(",")
+    names = [options.one] if options.one else options.only.split(",")
+    if options.side:
+        SIDES.update(dict.fromkeys(names, options.side))
     if options.one:
         measure(options.one, stages)
         return
     results = json.loads(options.results.read_text()) if options.results.exists() else {}
-    names = options.only.split(",")
     for name in names:
         wanted = [stage for stage in stages if stage not in results.get(name, {})]
         if wanted == ["distill"] or wanted == ["prune", "distill"]:
@@ -105,7 +112,8 @@ def main() -> None:
 def run(name: str, stages: list[str], limit: float) -> dict[str, object]:
     """Measure one network in a process of its own. A stage that it does not come to has the reason."""
     started = time.monotonic()
-    command = [sys.executable, __file__, "--one", name, "--stages", ",".join(stages)]
+    side = str(SIDES.get(name, 64))
+    command = [sys.executable, __file__, "--one", name, "--side", side, "--stages", ",".join(stages)]
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
         try:
