@@ -11,7 +11,7 @@ from ...shared.core.config import StageConfig, changes_to, setting
 from ...shared.core.errors import ConfigError
 from ..recipe import EXTEND, Training
 
-CRITERIA = ("deepinversion", "ce", "lwf-mc", "abd")
+CRITERIA = ("auto", "abd", "deepinversion", "ce", "lwf-mc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,9 @@ class ExtendConfig(StageConfig):
         0.5, help="share of each batch that is new images; 1 uses no synthetic image, as a baseline", above=0, max=1
     )
     criterion: str = setting(
-        "deepinversion",
-        help="loss; the first was the best where they were compared, ce is cross-entropy over all classes",
+        "auto",
+        help="loss; auto: abd, or deepinversion where the network does not end in one linear layer; ce is cross-entropy"
+        " over all classes, lwf-mc uses no synthetic image",
         choices=CRITERIA,
         advanced=True,
     )

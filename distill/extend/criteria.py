@@ -1,4 +1,4 @@
-"""Losses for new classes: three published ones, of which DeepInversion's is the default, and plain cross-entropy.
+"""Losses for new classes: three published ones, of which ABD's is the default, and plain cross-entropy.
 
 Batches hold synthetic images of the old classes and real images of the new ones (:mod:`.batches`); N images, K old
 classes, J classes in all. "Old" is the frozen teacher, which knows the K old classes alone.

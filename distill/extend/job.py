@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...shared.core.device import pick_device
+from ...shared.core.errors import ConfigError
 from ...shared.data.labelled import open_labelled
 from ...shared.data.labelled_set import LabelledSet
 from ...shared.models.classifier import Classifier, load_model
@@ -125,21 +126,32 @@ class ExtendJob:
         )
 
     def criterion(self, head: tuple[str, ...]) -> Criterion:
-        """The loss that the configuration names.
+        """The loss that the configuration names, or chooses.
 
         Raises:
             ConfigError: it needs another kind of head.
         """
-        if self.config.criterion == "ce":
+        name = self.config.criterion
+        if name == "ce":
             return JointCrossEntropy(num_classes=self.num_classes)
         network = fold_batchnorms(self.teacher.network, self.example_NCHW)
         common = {"old": network, "num_old": self.old, "num_classes": self.num_classes}
-        if self.config.criterion == "abd":
-            counts_K = torch.zeros(self.old)
-            for plan in self.shards.plans():
-                for sample in self.shards.samples(plan):
-                    counts_K[int(sample.logits.argmax())] += 1
-            counts_L = torch.bincount(self.new.labels_N, minlength=self.new.num_classes)
-            weights_J = balanced_weights(counts_K, counts_L, self.config.share)
-            return ABD(**common, head=linear_head(network, head, self.example_NCHW), class_weights_J=weights_J)
-        return {"lwf-mc": LwFMC, "deepinversion": DeepInversionLoss}[self.config.criterion](**common)
+        if name in ("auto", "abd"):
+            linear = linear_head(network, head, self.example_NCHW)
+            if linear is not None:
+                return ABD(**common, head=linear, class_weights_J=self._class_weights())
+            if name == "abd":
+                raise ConfigError(
+                    "--criterion abd needs a network that ends in one linear layer: take another criterion"
+                )
+            name = "deepinversion"
+        return {"lwf-mc": LwFMC, "deepinversion": DeepInversionLoss}[name](**common)
+
+    def _class_weights(self) -> Tensor:
+        """Weights (J,) with which all classes count alike in the batches."""
+        counts_K = torch.zeros(self.old)
+        for plan in self.shards.plans():
+            for sample in self.shards.samples(plan):
+                counts_K[int(sample.logits.argmax())] += 1
+        counts_L = torch.bincount(self.new.labels_N, minlength=self.new.num_classes)
+        return balanced_weights(counts_K, counts_L, self.config.share)
