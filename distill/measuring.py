@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import cached_property, partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -36,12 +36,12 @@ class Agreement:
         self.shards = shards
         self.preprocessing = Preprocessing.of(shards.manifest.teacher)
 
-    @functools.cached_property
+    @cached_property
     def _stored(self) -> tuple[Tensor, Tensor]:
         """The images, uint8 (N, C, H, W), and the teacher's classes for them, (N,). Read when they are first needed:
         by then the shards were checked."""
-        samples = list(islice(chain.from_iterable(map(self.shards.samples, self.shards.plans())), STORED))
-        pixels = [decode_image(sample.image, self.preprocessing.channels) for sample in samples]
+        decode = partial(decode_image, channels=self.preprocessing.channels)
+        pixels, samples = zip(*islice(self.shards.decoded(decode), STORED), strict=True)
         return torch.stack(pixels), torch.from_numpy(np.stack([sample.logits for sample in samples]).argmax(1))
 
     def __call__(self, student: nn.Module) -> dict[str, float]:

@@ -6,6 +6,7 @@ Where "synthetic" becomes a class of its own, what is learned of synthetic image
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -95,9 +96,8 @@ def _first_of_each(images: Images, old: int, most: int) -> list[list[Tensor]]:
 
 def _stored(shards: ShardFolder, channels: int) -> Iterator[tuple[Tensor, int]]:
     """Synthetic images with the class that the teacher answered."""
-    for plan in shards.plans():
-        for sample in shards.samples(plan):
-            yield decode_image(sample.image, channels), int(sample.logits.argmax())
+    for pixels, sample in shards.decoded(partial(decode_image, channels=channels)):
+        yield pixels, int(sample.logits.argmax())
 
 
 def _read(real: LabelledSet, preprocessing: Preprocessing) -> Iterator[tuple[Tensor, int]]:

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..core.errors import one_line
@@ -64,6 +64,8 @@ def open_image(data: bytes) -> Image.Image:
         image.load()
         image.info.pop("transparency", None)  # of a palette: Pillow warns that it drops it
         return eight_bits(image)
+    except UnidentifiedImageError as error:  # it names an object in memory
+        raise ValueError(f"it is damaged, or none of {', '.join(FORMATS)}") from error
     except (Image.DecompressionBombError, OSError, SyntaxError, struct.error, MemoryError, OverflowError) as error:
         raise ValueError(one_line(error)) from error
 

@@ -10,9 +10,10 @@ score.json      the score of the images, if it was measured (see :mod:`.quality`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
@@ -22,6 +23,8 @@ from ..data.images import open_image
 from .contract import Sample, SampleError, TarReader, sample_key
 from .manifest import Manifest, ShardPlan, load_manifest
 from .records import COMMIT, CommitRecord, mean_of, read_records, shard_path
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +117,38 @@ class ShardFolder:
         """All images, decoded and converted to RGB, with their targets, in the folder's order.
 
         Raises:
+            DreamError: as :meth:`decoded`.
+        """
+        return ((image, sample.target) for image, sample in self.decoded(rgb_image))
+
+    def decoded(self, decode: Callable[[bytes], T]) -> Iterator[tuple[T, Sample]]:
+        """All images, decoded one by one, with their samples, in the folder's order.
+
+        Args:
+            decode: raises ValueError for an image that is damaged.
+
+        Raises:
             DreamError: as :meth:`samples`, or an image cannot be decoded.
         """
         for plan in self.plans():
             for position, sample in enumerate(self.samples(plan)):
-                try:
-                    yield open_image(sample.image).convert("RGB"), sample.target
-                except ValueError as error:
-                    raise damaged(self, plan.number, str(SampleError(sample_key(plan, position), error))) from error
+                yield self.decode(decode, sample.image, plan, position), sample
+
+    def decode(self, decode: Callable[[bytes], T], data: bytes, plan: ShardPlan, position: int) -> T:
+        """One image of a shard, decoded. An error names the sample: see :meth:`decoded`."""
+        try:
+            return decode(data)
+        except ValueError as error:
+            raise damaged(self, plan.number, str(SampleError(sample_key(plan, position), error))) from error
+
+
+def rgb_image(data: bytes) -> Image.Image:
+    """Decode an image file to RGB.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    return open_image(data).convert("RGB")
 
 
 def damaged(folder: ShardFolder, number: int, problem: str) -> DreamError:

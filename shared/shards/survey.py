@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..data.images import open_image
 from .contact_sheet import Block
-from .folder import ShardFolder
+from .folder import ShardFolder, rgb_image
+from .manifest import ShardPlan
 
 MOST = 50_000  # images that are read
 
@@ -19,18 +19,19 @@ class ClassSurvey:
     Attributes:
         images: that are to show it.
         agreed: of them, those that the teacher assigns to it.
-        first: the first of them, encoded.
+        first: the first of them, encoded, and where they stand: shard and position.
     """
 
     images: int = 0
     agreed: int = 0
-    first: list[bytes] = field(default_factory=list)
+    first: list[tuple[bytes, ShardPlan, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """The classes by number, in order, and how many images were read."""
+    """The classes of a folder by number, in order, and how many images were read."""
 
+    folder: ShardFolder
     classes: Mapping[int, ClassSurvey]
     images: int
 
@@ -39,10 +40,13 @@ class Survey:
 
         Args:
             most: classes.
+
+        Raises:
+            DreamError: an image cannot be decoded.
         """
         return [
             Block(
-                images=[open_image(data).convert("RGB") for data in found.first],
+                images=[self.folder.decode(rgb_image, *where) for where in found.first],
                 number=str(number),
                 name=names[number] if number < len(names) else "",
             )
@@ -63,17 +67,17 @@ def survey(folder: ShardFolder, *, columns: int, most: int = MOST) -> Survey:
     found: dict[int, ClassSurvey] = {}
     read = 0
     for plan in folder.plans():
-        for sample in folder.samples(plan):
+        for position, sample in enumerate(folder.samples(plan)):
             if read == most:
-                return _sorted(found, read)
+                return _sorted(folder, found, read)
             read += 1
             entry = found.setdefault(sample.target, ClassSurvey())
             entry.images += 1
             entry.agreed += int(sample.logits.argmax()) == sample.target
             if len(entry.first) < columns:
-                entry.first.append(sample.image)
-    return _sorted(found, read)
+                entry.first.append((sample.image, plan, position))
+    return _sorted(folder, found, read)
 
 
-def _sorted(found: dict[int, ClassSurvey], read: int) -> Survey:
-    return Survey(classes=dict(sorted(found.items())), images=read)
+def _sorted(folder: ShardFolder, found: dict[int, ClassSurvey], read: int) -> Survey:
+    return Survey(folder=folder, classes=dict(sorted(found.items())), images=read)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ from forging import vouch
 from helpers import Di, Fails
 from PIL import Image
 
+from dreamdistill.distill.measuring import Agreement
+from dreamdistill.shared.core.errors import DreamError
+from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.shards.contract import tar_header
 from dreamdistill.shared.shards.folder import ShardFolder
 from dreamdistill.shared.shards.loaders import dali_is_installed
+from dreamdistill.shared.shards.survey import survey
 
 SAMPLE = "00000025"  # in the second shard
 LOADERS = [
@@ -83,6 +88,21 @@ def test_a_sample_with_fitting_checksums_is_refused(
     assert not (out / "model.json").exists()
     if (loader, fault) != ("dali", "colour"):  # DALI converts colours to grey
         fails(*command, "--no-verify", code=1, says=says)  # found by the loader, at the sample
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda folder: list(folder.images()),
+        lambda folder: survey(folder, columns=10).blocks((), most=10),
+        lambda folder: Agreement(folder).share(load_model("digits_cnn").network),
+    ],
+    ids=["images", "survey", "agreement"],
+)
+def test_whoever_decodes_an_image_names_its_sample(shards: Path, read: Callable[[ShardFolder], object]) -> None:
+    replace_member(shards, "png", broken(png("L", 8)))
+    with pytest.raises(DreamError, match=f"000001.tar: sample {SAMPLE}: "):
+        read(ShardFolder.open(shards))
 
 
 def test_a_damaged_folder_can_be_mended_by_the_sentence(

@@ -21,7 +21,6 @@ from dreamdistill.distill.extend.tapped import WithFeatures, linear_head
 from dreamdistill.distill.extend.widening import widen
 from dreamdistill.distill.mixing import Mixing
 from dreamdistill.distill.views import View
-from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.core.launch import Rows
 from dreamdistill.shared.shards.batches import Batch
 

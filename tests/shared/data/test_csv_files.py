@@ -127,5 +127,5 @@ def test_other_encodings_and_images_are_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="no columns"):
         open_labelled(str(folder / "list.csv"), 3)
     (folder / "list.csv").write_text("path,label\nlist.csv,0")
-    with pytest.raises(ConfigError, match=r"list.csv cannot be read: cannot identify"):
+    with pytest.raises(ConfigError, match=r"list.csv cannot be read: it is damaged"):
         list(open_labelled(str(folder / "list.csv"), 3).read())

@@ -40,10 +40,10 @@ def tar_of(path: Path, **members: bytes) -> Path:
 
 
 IMAGES = {
-    "empty": (b"", "cannot identify"),
+    "empty": (b"", "damaged, or none of PNG"),
     "half": (encoded()[:45], "cannot|Truncated|truncated"),
-    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n", "cannot identify"),
-    "GIF": (encoded(format="GIF"), "cannot identify"),
+    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n", "damaged, or none of PNG"),
+    "GIF": (encoded(format="GIF"), "damaged, or none of PNG"),
     "30,000 px": (claims(30_000, 30_000), "pixels"),
     "9,000 px": (claims(9_000, 9_000), "9000x9000 pixels"),
     "stretched": (claims(1, 1_000_000), "1x1000000 pixels"),
