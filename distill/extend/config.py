@@ -30,7 +30,7 @@ class ExtendConfig(StageConfig):
     criterion: str = setting(
         "auto",
         help="loss; auto: abd, or deepinversion where the network does not end in one linear layer; ce is cross-entropy"
-        " over all classes, lwf-mc uses no synthetic image",
+        " over all classes; lwf-mc, as published, takes --share 1",
         choices=CRITERIA,
         advanced=True,
     )
