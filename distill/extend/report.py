@@ -15,6 +15,7 @@ from ...shared.report.parts import percent
 from .config import ExtendConfig
 
 MISTAKES = 3  # that people are shown
+TOLD_APART = 0.95  # share of images from which on "synthetic" is a class of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,19 @@ def mistakes(report: ExtendReport) -> str | None:
     return "; ".join(
         f"{name_of(each.true, report.class_names)} as {name_of(each.answered, report.class_names)} ({each.images})"
         for each in report.confusion.mistakes[:MISTAKES]
+    )
+
+
+def alarm(report: ExtendReport) -> str | None:
+    """A warning, if the network has learned to tell synthetic images from real ones; None if it has not.
+
+    Then what it knows of the old classes holds for synthetic images alone, and it takes real ones for new classes.
+    """
+    if report.separation is None or report.separation < TOLD_APART:
+        return None
+    return (
+        f"the network tells synthetic from real images of the old classes ({report.separation:.0%} of them), so it may"
+        " have lost the old classes: look at their top-1, and try --criterion abd, or lwf-mc with --share 1"
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...shared.cli.cards import save_card
 from ...shared.cli.checking import check_shards
-from ...shared.cli.effects import warn_of_no_effect
+from ...shared.cli.effects import warn, warn_of_no_effect
 from ...shared.core.device import make_deterministic
 from ...shared.core.errors import printable
 from ...shared.core.launch import Place, require_alone
@@ -36,7 +36,7 @@ from .config import ExtendConfig
 from .effects import without_effect
 from .job import ExtendJob
 from .measuring import Measured
-from .report import ExtendReport, extended_card
+from .report import ExtendReport, alarm, extended_card
 from .separation import SeparationSets
 
 
@@ -80,6 +80,8 @@ def _run(job: ExtendJob) -> ExtendReport:
         measure = Agreement(job.shards) if images is None else Top1(images, taken, None, seconds)
         _train(job, folder, loader, measure)
     report = _report(job, folder, images, before)
+    if (warning := alarm(report)) is not None:
+        warn(warning)
     save_card(config.out, extended_card(config, report, job.teacher, job.class_names))
     folder.finish(report)
     return report
