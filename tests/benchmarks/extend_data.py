@@ -36,6 +36,7 @@ class Data(Protocol):
     Attributes:
         network: the architecture that learns them.
         classes: of all tasks.
+        seeded: whether each seed has networks of its own: not where they take long to train.
         inverting: what its images ask of the recipe of di-invert.
         extending: what they ask of the settings of di-extend.
     """
@@ -46,6 +47,8 @@ class Data(Protocol):
     def network(self) -> str: ...
     @property
     def classes(self) -> int: ...
+    @property
+    def seeded(self) -> bool: ...
     @property
     def inverting(self) -> Mapping[str, Any]: ...
     @property
@@ -71,6 +74,7 @@ class Digits:
     name: str = "digits"
     network: str = "digits_cnn"
     classes: int = 10
+    seeded: bool = True
     inverting: Mapping[str, Any] = field(default_factory=lambda: {"flip": False, "jitter": 0})
     extending: Mapping[str, Any] = field(default_factory=lambda: {"flip": False})
 
@@ -98,6 +102,7 @@ class Pixels32:
     folder: Path
     epochs: int
     network: str = NETWORK
+    seeded: bool = False
     inverting: Mapping[str, Any] = field(default_factory=dict)
     extending: Mapping[str, Any] = field(default_factory=dict)
 

@@ -109,11 +109,15 @@ def main() -> None:
     print(json.dumps(chosen, indent=2) if options.json else table(chosen))
 
 
+def side_of(name: str) -> int:
+    """Of a network's images, in pixels."""
+    return SIDES.get(name, 64)
+
+
 def run(name: str, stages: list[str], limit: float) -> dict[str, object]:
     """Measure one network in a process of its own. A stage that it does not come to has the reason."""
     started = time.monotonic()
-    side = str(SIDES.get(name, 64))
-    command = [sys.executable, __file__, "--one", name, "--side", side, "--stages", ",".join(stages)]
+    command = [sys.executable, __file__, "--one", name, "--side", str(side_of(name)), "--stages", ",".join(stages)]
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
         try:
@@ -136,7 +140,7 @@ def table(results: dict[str, dict[str, object]]) -> str:
     lines = ["| network | px | invert | distill | prune | multiply-adds left |", "|---|---|---|---|---|---|"]
     for name, found in results.items():
         cells = [found.get(key, "") for key in ("invert", "distill", "prune", "macs")]
-        lines.append(f"| {name} | {SIDES.get(name, 64)} | " + " | ".join(map(str, cells)) + " |")
+        lines.append(f"| {name} | {side_of(name)} | " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
@@ -164,7 +168,7 @@ def calibrated(name: str, side: int | None = None) -> nn.Module:
     Args:
         side: of its images, in pixels; None takes what the benchmark takes.
     """
-    side = side or SIDES.get(name, 64)
+    side = side or side_of(name)
     network = load_model(name, weights="none", num_classes=CLASSES, image_size=side, mean=MEAN, std=STD).network
     for layer in batchnorm_layers(network):
         layer.momentum = None  # the mean over all batches, of which there is one
@@ -186,7 +190,7 @@ def invert(name: str, weights: Path, folder: Path) -> dict[str, object]:
             teacher=name,
             weights=str(weights),
             num_classes=CLASSES,
-            image_size=SIDES.get(name, 64),
+            image_size=side_of(name),
             mean=MEAN,
             std=STD,
             images=4,
@@ -206,7 +210,7 @@ def distill(name: str, weights: Path, folder: Path) -> dict[str, object]:
 
 
 def prune(name: str, weights: Path, folder: Path) -> dict[str, object]:
-    side = SIDES.get(name, 64)
+    side = side_of(name)
     options = {"num_classes": CLASSES, "image_size": side, "mean": MEAN, "std": STD}
     teacher = load_model(name, weights=str(weights), **options)  # type: ignore[arg-type]
     example_NCHW = torch.randn(1, 3, side, side)
