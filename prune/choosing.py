@@ -89,6 +89,8 @@ def choose_part(
     target = cost.total * share / left
     tried: list[tuple[float, Choice]] = []
     for _ in range(TRIES):
+        # One measurement that is far off must not lead to a choice of nothing, which the next one may take to fit.
+        target = min(target, (1 - CLOSE) * cost.total)
         choice = choice_for(target)
         left = plan.unit.share(now.without(parts.groups, choice.removed, choice.dropped).network, whole, example_NCHW)
         tried.append((abs(left / share - 1), choice))
