@@ -61,6 +61,7 @@ ROWS = {
     "ABD's loss": Row(criterion="abd"),
     "cross-entropy": Row(criterion="ce"),
     "DeepInversion's loss, real old images": Row(criterion="deepinversion", real=True),
+    "ABD's loss, real old images": Row(criterion="abd", real=True),
     "cross-entropy, real old images": Row(criterion="ce", real=True),
 }
 OF_TASKS = ("DeepInversion's loss", "ABD's loss", "cross-entropy")
