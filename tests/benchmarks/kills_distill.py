@@ -1,6 +1,7 @@
-"""Kill test of training: SIGKILLs di-distill at random moments, and starts it again until it is done.
+"""Kill test of training: SIGKILLs di-distill, or di-extend, at random moments, and starts it again until it is done.
 
     python tests/benchmarks/kills_distill.py --kills 20 --loader dali --processes 2 --json
+    python tests/benchmarks/kills_distill.py --command di-extend --kills 20 --loader dali --json
 
 Afterwards the weights must be those of a run without kills, bit by bit, and the folder must hold nothing else. The
 set is decoded again in each epoch, as one that does not fit into memory, so that the loader's state is in the
@@ -26,10 +27,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 BIN = Path(sys.executable).parent
 FILES = {"README.md", "config.yaml", "metrics.jsonl", "model.json", "model.safetensors", "report.json"}
+MODULES = {"di-distill": "dreamdistill.distill.cli", "di-extend": "dreamdistill.distill.extend.cli"}
 SCRIPT = """
-from dreamdistill.distill.cli import main
+from {module} import main
 from dreamdistill.shared.shards import memory_loader
 
 if __name__ == "__main__":
@@ -40,14 +44,16 @@ if __name__ == "__main__":
 
 @dataclass(slots=True, kw_only=True)
 class Training:
-    """di-distill on a small shard folder.
+    """A training on a small shard folder.
 
     Attributes:
+        command: di-distill or di-extend.
         scratch: an empty folder for all files.
         seconds: of the undisturbed run.
         digest: what it computed.
     """
 
+    command: str
     scratch: Path
     loader: str
     processes: int
@@ -61,7 +67,10 @@ class Training:
         """Make the shards, and train without kills."""
         make = ["di-invert", "--teacher", "digits_cnn", "--images", "240", "--shard-size", "60", "--steps", "3"]
         subprocess.run([BIN / make[0], *make[1:], "--out", self.scratch / "shards"], check=True, capture_output=True)
-        (self.scratch / "train.py").write_text(SCRIPT.format(limit=2**31 if self.in_memory else 0))
+        random_NHWC = np.random.default_rng(0).integers(0, 255, (48, 8, 8, 1), dtype=np.uint8)
+        np.savez(self.scratch / "new.npz", images=random_NHWC, labels=np.arange(48) % 2)
+        limit = 2**31 if self.in_memory else 0
+        (self.scratch / "train.py").write_text(SCRIPT.format(module=MODULES[self.command], limit=limit))
         begun = time.monotonic()
         with self.start(self.scratch / "calm") as process:
             stderr = process.communicate()[1]
@@ -72,7 +81,8 @@ class Training:
     def start(self, out: Path) -> subprocess.Popen[str]:
         """Start the command, in a process group of its own."""
         several = [str(BIN / "torchrun"), "--nproc-per-node", str(self.processes)]
-        settings = ["--student", "digits_cnn_small", "--batch-size", "12", "--epochs", str(self.epochs)]
+        own = {"di-distill": ["--student", "digits_cnn_small"], "di-extend": ["--new", str(self.scratch / "new.npz")]}
+        settings = [*own[self.command], "--batch-size", "12", "--epochs", str(self.epochs)]
         return subprocess.Popen(
             [
                 *(several if self.processes > 1 else [sys.executable]),
@@ -143,6 +153,7 @@ def disturb(training: Training, *, kills: int, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--command", choices=tuple(MODULES), default="di-distill")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--loader", choices=("dali", "webdataset"), default="dali")
     parser.add_argument("--processes", type=int, default=1)
@@ -153,6 +164,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         training = Training(
+            command=asked.command,
             scratch=Path(scratch),
             loader=asked.loader,
             processes=asked.processes,

@@ -1,4 +1,4 @@
-"""Random SIGKILLs at di-distill: a short sample of tests/benchmarks/kills_distill.py."""
+"""Random SIGKILLs at di-distill and di-extend: a short sample of tests/benchmarks/kills_distill.py."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def kills() -> Iterator[ModuleType]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in Linux's /proc")
-def test_random_kills_of_a_training(kills: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["di-distill", "di-extend"])
+def test_random_kills_of_a_training(kills: ModuleType, tmp_path: Path, command: str) -> None:
     loader = "dali" if dali_is_installed() else "webdataset"
-    training = kills.Training(scratch=tmp_path, loader=loader, processes=1, epochs=6, in_memory=False)
+    training = kills.Training(command=command, scratch=tmp_path, loader=loader, processes=1, epochs=6, in_memory=False)
     training.prepare()
     report = kills.disturb(training, kills=2, seed=0)
     assert sum(report["kills"].values()) == 2
