@@ -70,7 +70,7 @@ def alarm(report: ExtendReport) -> str | None:
         return None
     return (
         f"the network tells synthetic from real images of the old classes ({report.separation:.0%} of them), so it may"
-        " have lost the old classes: look at their top-1, and try --criterion abd, or lwf-mc with --share 1"
+        " have lost the old classes: look at their top-1, and compare --criterion abd, and lwf-mc with --share 1"
     )
 
 

@@ -20,4 +20,4 @@ def test_synthetic_images_that_became_a_class_are_named(
     done = di("di-extend", *options, "--out", tmp_path / "x", "--json")
     assert json.loads(done.stdout)["separation"] == share
     assert ("tells synthetic from real images of the old classes (100%" in done.stderr) == warned
-    assert ("try --criterion abd" in done.stderr) == warned
+    assert ("compare --criterion abd" in done.stderr) == warned
