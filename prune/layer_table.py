@@ -45,7 +45,7 @@ def write_layers(path: Path, job: PruneJob, plan: PruningPlan, network: nn.Modul
     before = layer_shapes(job.teacher.network, job.example_NCHW)
     after = layer_shapes(network, job.example_NCHW)
     clock = job.unit if isinstance(job.unit, Latency) else Latency(batch=job.config.latency_batch, device=job.device)
-    writers = {layer: group for group in plan.found for layer in _outputs(group)}
+    writers = {layer: group for group in plan.found for layer in group.outputs}
     dropped = dropped_blocks(network)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -55,7 +55,7 @@ def write_layers(path: Path, job: PruneJob, plan: PruningPlan, network: nn.Modul
             continue
         left = None if is_part(name, dropped) else after.get(name)
         group = writers.get(name)
-        tied = [] if group is None else [each for each in _outputs(group) if each in before and each != name]
+        tied = [] if group is None else [each for each in group.outputs if each in before and each != name]
         table.writerow(
             (
                 name,
@@ -85,8 +85,3 @@ def _why_kept(shape: LayerShape, left: LayerShape | None, group: ChannelGroup | 
     if group.name in plan.left_out:
         return "the network does not work without a part of it"
     return "worth more than what went" if group.name in plan.floors else "--keep or --only"
-
-
-def _outputs(group: ChannelGroup) -> list[str]:
-    """The layers whose outputs are the group's channels."""
-    return [member.layer for member in group.members if member.side == "out"]

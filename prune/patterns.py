@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from ..shared.core.errors import ConfigError, nearest
-from ..shared.structure.groups import ChannelGroup
+from ..shared.core.errors import ConfigError, listed, nearest
+from ..shared.structure.groups import ChannelGroup, is_writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,8 @@ class Patterns:
 
     Attributes:
         keep: layers that stay as they are.
-        only: the only layers that may lose outputs, or go; all if there are none.
+        only: the only layers that may lose outputs, or go; all if there are none. Layers that make no new channels,
+            such as a BatchNorm, follow those that do.
     """
 
     keep: Sequence[str] = ()
@@ -36,20 +37,42 @@ class Patterns:
                 if not any(fnmatchcase(name, pattern) for name in names):
                     raise ConfigError(f"the network has no layer {pattern!r:.80} (--{option}){nearest(pattern, names)}")
 
-    def allow_group(self, group: ChannelGroup) -> bool:
+    def allow_group(self, group: ChannelGroup, network: nn.Module) -> bool:
         """Whether all layers whose outputs are the group's channels may lose some."""
-        return self._allow(member.layer for member in group.members if member.side == "out")
+        return self._allow(group.outputs, network)
 
     def allow_block(self, block: str, network: nn.Module) -> bool:
         """Whether a block may go: all of its layers may."""
-        return self._allow(f"{block}.{name}" if name else block for name, _ in _leaves(network.get_submodule(block)))
+        inner = _leaves(network.get_submodule(block))
+        return self._allow([f"{block}.{name}" if name else block for name, _ in inner], network)
+
+    def refusal(self, groups: Iterable[ChannelGroup], network: nn.Module) -> str | None:
+        """Why nothing is left of these groups, and what to do; None where there are no patterns."""
+        for group in groups:
+            layers = _writers(group.outputs, network)
+            missing = [layer for layer in layers if not _match(layer, self.only)]
+            if self.only and 0 < len(missing) < len(layers):
+                named = next(layer for layer in layers if layer not in missing)
+                return (
+                    f"nothing is left that may go: {named} has its outputs in common with {listed(missing)}, so --only"
+                    " must name all of them"
+                )
+        if not self.only and not self.keep:
+            return None
+        return "nothing is left that may go: let --only name more layers, or --keep fewer"
 
     def remark(self) -> str:
         """For a sentence on what cannot be reached."""
         return ", or are kept" if self.keep or self.only else ""
 
-    def _allow(self, layers: Iterable[str]) -> bool:
-        return all(not _match(layer, self.keep) and (not self.only or _match(layer, self.only)) for layer in layers)
+    def _allow(self, layers: Sequence[str], network: nn.Module) -> bool:
+        if any(_match(layer, self.keep) for layer in layers):
+            return False
+        return not self.only or all(_match(layer, self.only) for layer in _writers(layers, network) or layers)
+
+
+def _writers(layers: Iterable[str], network: nn.Module) -> list[str]:
+    return [layer for layer in layers if is_writer(network.get_submodule(layer))]
 
 
 def _match(layer: str, patterns: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ..shared.core.errors import ConfigError
+from ..shared.core.errors import ConfigError, listed
 from ..shared.structure.blocks import find_blocks
 from ..shared.structure.groups import REFUSAL, ChannelGroup, find_groups
 from ..shared.structure.separation import separate
@@ -24,7 +24,6 @@ from .units import COUNTED, Unit
 MIN_SHARE = 0.1  # of its first channels that every group keeps: a layer of one channel or two stops learning
 FEWEST = 2  # that every group keeps: with one place left in each of its groups, a convolution would be a depthwise one
 FAR = 0.1  # difference of the layers' times from the network's of which the user is told
-NAMED = 3  # groups that a sentence names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +64,9 @@ class PruningPlan:
         """Lines for the user: what is left out, and how far the layers' times are from the network's."""
         lines: list[str] = []
         if self.left_out:
-            named = ", ".join(self.left_out[:NAMED]) + (", ..." if len(self.left_out) > NAMED else "")
             lines.append(
                 f"{len(self.left_out)} groups of channels stay whole, since the network does not work without a part of"
-                f" them: {named}"
+                f" them: {listed(self.left_out)}"
             )
         if abs(1 / self.scale - 1) > FAR:
             lines.append(
@@ -105,8 +103,10 @@ def plan_pruning(
     patterns.check(network)
     blocks = [each.name for each in find_blocks(network, example_NCHW) if patterns.allow_block(each.name, network)]
     found, left_out = _groups(network, example_NCHW, needed=not blocks)
-    groups = [group for group in found if patterns.allow_group(group)]
+    groups = [group for group in found if patterns.allow_group(group, network)]
     if not groups and not blocks:
+        if (refusal := patterns.refusal(found, network)) is not None:
+            raise ConfigError(refusal)
         raise ConfigError(REFUSAL.format(reason="nothing is left that may go"))
     cost = NetworkCost.of(unit, network, example_NCHW)
 

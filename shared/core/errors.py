@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 LONGEST = 20_000  # characters of a sentence
@@ -56,6 +56,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A suggestion to append to an error: ``; did you mean 'resnet50'?``, or nothing if no name is near."""
     matches = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)  # its time grows with the square
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """The first names, for a sentence: ``cat, dog, ...``."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def one_line(error: BaseException, length: int = 200) -> str:

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..core.errors import ConfigError, nearest
+from ..core.errors import ConfigError, listed, nearest
 
 MOST_CLASSES = 2**16  # of a set whose classes are new
-_SHOWN = 4  # names in a remark
 _NUMBER = re.compile(r"\s*([+-]?[0-9]{1,9})(\.0*)?\s*", re.ASCII)  # pandas writes 3.0 where other rows are empty
 
 
@@ -61,7 +60,7 @@ class Classes:
             raise ConfigError(f"{where} has label {name!r:.80}, and the teacher has no class names: give class numbers")
         if places:
             raise ConfigError(f"{where} has label {name!r:.80}, the name of {len(places)} classes: give class numbers")
-        known = f"{_list(self.names)}{nearest(name, self.names)}"
+        known = f"{listed(self.names)}{nearest(name, self.names)}"
         raise ConfigError(f"{where} has label {name!r:.80}, and the teacher's classes are {known}")
 
 
@@ -95,7 +94,7 @@ def other_places(names: Sequence[str], class_names: Sequence[str]) -> str | None
         if own[plain] == theirs[plain] == 1 and places[plain] != place:
             return (
                 f"not all of its classes have names of the teacher's, so they are numbered in the set's own order"
-                f" ({_list(names)}): {name!r} is class {place}, and the teacher's class {places[plain]}"
+                f" ({listed(names)}): {name!r} is class {place}, and the teacher's class {places[plain]}"
             )
     return None
 
@@ -118,13 +117,16 @@ def order_classes(names: Sequence[str], class_names: Sequence[str] = ()) -> tupl
         by_number = sorted(names, key=int)
         if by_number == by_text:
             return by_number, None
-        return by_number, f"the class folders are sorted as numbers ({_list(by_number)}), where torchvision sorts texts"
+        return (
+            by_number,
+            f"the class folders are sorted as numbers ({listed(by_number)}), where torchvision sorts texts",
+        )
     if remark := other_places(by_text, class_names):
         return by_text, remark
     if sorted(names, key=_natural) == by_text:
         return by_text, None
     return by_text, (
-        f"the class folders are sorted as texts, as torchvision does ({_list(by_text)}): if the network counts its"
+        f"the class folders are sorted as texts, as torchvision does ({listed(by_text)}): if the network counts its"
         " classes in another order, rename them to 0, 1, 2, ..."
     )
 
@@ -169,7 +171,7 @@ def number_labels(labels: Iterable[tuple[str, str]], classes: Classes, name: str
             " labels of all of the network's classes, or class numbers"
         )
     return numbered, (
-        f"the labels are sorted as texts ({_list(order)}), since the teacher has no class names: if the network counts"
+        f"the labels are sorted as texts ({listed(order)}), since the teacher has no class names: if the network counts"
         " its classes in another order, write class numbers"
     )
 
@@ -193,7 +195,3 @@ def _plain(name: str) -> str:
 def _natural(name: str) -> list[tuple[int, int | str]]:
     """A key that sorts the numbers in names as numbers."""
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split("([0-9]+)", name) if part]
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

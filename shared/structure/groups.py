@@ -58,6 +58,11 @@ class ChannelGroup:
     members: tuple[Member, ...]
     is_stream: bool = False
 
+    @property
+    def outputs(self) -> list[str]:
+        """The layers whose outputs are the channels."""
+        return list(dict.fromkeys(member.layer for member in self.members if member.side == "out"))
+
     def scores(self, gate_scores: Mapping[str, Tensor]) -> Tensor:
         """(C,) float64: for each channel, the sum over the scores of its gated layers.
 

@@ -135,6 +135,23 @@ def test_patterns_say_what_may_go(resnet20: nn.Module) -> None:
         plan_pruning(resnet20, budget, example_NCHW=X_NCHW, patterns=Patterns(keep=["*"]))
 
 
+def test_a_batchnorm_follows_the_layer_that_a_pattern_names(resnet20: nn.Module) -> None:
+    budget = Budget(option="macs", left=0.95)
+    only = plan_pruning(resnet20, budget, example_NCHW=X_NCHW, patterns=Patterns(only=["layer1.*.conv1"]))
+    assert set(only.floors) == {"layer1.0.conv1", "layer1.1.conv1", "layer1.2.conv1"}
+    assert not only.blocks
+    block = plan_pruning(resnet20, budget, example_NCHW=X_NCHW, patterns=Patterns(only=["layer1.1.conv?"]))
+    assert block.blocks == ("layer1.1",)
+
+
+def test_layers_with_outputs_in_common_must_all_be_named(resnet20: nn.Module) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"conv1 has its outputs in common with layer1.0.conv2, layer1.1.conv2, .* --only must name all",
+    ):
+        plan_pruning(resnet20, Budget(option="macs", left=0.9), example_NCHW=X_NCHW, patterns=Patterns(only=["conv1"]))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_no_choice_takes_all_where_less_is_enough(resnet20: nn.Module, seed: int) -> None:
     """What parts save together is less than the sum, so the first choices leave too much."""
