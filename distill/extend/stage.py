@@ -35,6 +35,7 @@ from ..views import Views
 from .config import ExtendConfig
 from .effects import without_effect
 from .job import ExtendJob
+from .known import known_classes, suspicion
 from .measuring import Measured
 from .report import ExtendReport, alarm, extended_card
 from .separation import SeparationSets
@@ -76,6 +77,7 @@ def _run(job: ExtendJob) -> ExtendReport:
     if before is not None:
         print(printable(f"teacher: top-1 {before.top1_old:.2%} of the old classes ({config.eval})"), file=sys.stderr)
     if not folder.has_model():
+        _warn_of_known(job)
         taken = job.teacher.preprocessing
         measure = Agreement(job.shards) if images is None else Top1(images, taken, None, seconds)
         _train(job, folder, loader, measure)
@@ -96,6 +98,7 @@ def dry_run(config: ExtendConfig) -> dict[str, Any]:
     job = ExtendJob.of(config)
     if (images := job.real_images()) is not None:
         check_first(images, job.teacher.preprocessing)
+    _warn_of_known(job)
     network, head = job.wider()
     criterion, views = job.criterion(head), _views(job)
     warn_of_no_effect(config, without_effect(config, views))
@@ -172,6 +175,11 @@ def _views(job: ExtendJob) -> Views:
         relabelled=False,
         layout=common_layout([job.teacher.network], job.example_NCHW),
     )
+
+
+def _warn_of_known(job: ExtendJob) -> None:
+    if (warning := suspicion(known_classes(job.teacher, job.new), job.teacher, job.new)) is not None:
+        warn(warning)
 
 
 def _measure(job: ExtendJob, logits_of: Callable[[Tensor], Tensor], images: LabelledSet | None) -> Measured | None:
