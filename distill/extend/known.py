@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 
 import torch
@@ -33,16 +35,22 @@ class Known:
     images: int
 
 
-def known_classes(teacher: Classifier, new: NewImages) -> list[Known]:
+def known_classes(teacher: Classifier, new: NewImages, *, patience: float = math.inf) -> list[Known]:
     """The new classes of which the teacher takes more than :data:`ALIKE` of the first images for one old class.
 
     What it does not know, it takes for several classes: at most 93 % of a class's images for one (CIFAR-10,
     Fashion-MNIST, digits). A class that it knows has its accuracy, so a teacher of 87 % gives few of them away, and one
     of 99 % nearly all. One image more than the share is asked for, so twenty at least.
+
+    Args:
+        patience: seconds after which no further class is looked at.
     """
+    started = time.monotonic()
     each = max(FEWEST, LOOKED_AT // new.num_classes)
     found: list[Known] = []
     for number in range(new.num_classes):
+        if time.monotonic() - started > patience:
+            break
         places = (new.labels_N == number).nonzero()[:each, 0]
         answers = torch.cat([teacher.logits(new.pixels_NCHW[part]).argmax(1) for part in places.split(READ)])
         counts_K = answers.bincount(minlength=teacher.num_classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from ...shared.data.accuracy import check_first
 from ...shared.data.labelled_set import LabelledSet
 from ...shared.models.checkpoints import save_model
 from ...shared.models.classifier import Classifier
+from ...shared.models.cost import PATIENCE
 from ...shared.models.layout import common_layout
 from ...shared.models.results import ResultFolder
 from ...shared.report.confusions import Confusion
@@ -98,7 +100,7 @@ def dry_run(config: ExtendConfig) -> dict[str, Any]:
     job = ExtendJob.of(config)
     if (images := job.real_images()) is not None:
         check_first(images, job.teacher.preprocessing)
-    _warn_of_known(job)
+    _warn_of_known(job, patience=PATIENCE)
     network, head = job.wider()
     criterion, views = job.criterion(head), _views(job)
     warn_of_no_effect(config, without_effect(config, views))
@@ -177,8 +179,9 @@ def _views(job: ExtendJob) -> Views:
     )
 
 
-def _warn_of_known(job: ExtendJob) -> None:
-    if (warning := suspicion(known_classes(job.teacher, job.new), job.teacher, job.new)) is not None:
+def _warn_of_known(job: ExtendJob, *, patience: float = math.inf) -> None:
+    known = known_classes(job.teacher, job.new, patience=patience)
+    if (warning := suspicion(known, job.teacher, job.new)) is not None:
         warn(warning)
 
 
