@@ -47,6 +47,10 @@ def test_a_class_that_is_answered_alike_is_known(teacher: Classifier) -> None:
     assert suspicion([], teacher, new) is None
 
 
+def test_a_dry_run_does_not_look_for_long(teacher: Classifier) -> None:
+    assert known_classes(teacher, images([20] * 40, [0] * 40), patience=-1) == []
+
+
 @pytest.mark.parametrize(
     ("alike", "of", "is_known"), [(19, 19, False), (20, 20, True), (39, 40, True), (38, 40, False)]
 )
