@@ -52,7 +52,7 @@ def tensors_of(state: State) -> list[tuple[str, ...]]:
     twice. BatchNorm's batch counters are left out: old files lack them."""
     found: dict[object, list[str]] = {}
     for key, value in state.items():
-        if not key.endswith("num_batches_tracked"):
+        if not _is_counter(key):
             memory = (value.data_ptr(), value.shape, value.stride()) if value.numel() else key
             found.setdefault(memory, []).append(key)
     return [tuple(keys) for keys in found.values()]
@@ -86,10 +86,11 @@ def fit_weights(network: nn.Module, state: State, *, name: str) -> None:
             f"the weights do not fit {name}: {misfit} ({len(missing)} keys missing, {len(unknown)} unknown,"
             f" {len(shapes)} of another shape); check --teacher, --weights and --num-classes"
         )
+    state = {key: value for key, value in state.items() if not (_is_counter(key) and value.is_floating_point())}
     for key, value in own.items():
-        if key in state and not _converts(given := state[key].dtype, value.dtype):
+        if key in state and not _converts(state[key], value):
             raise ConfigError(
-                f"the weights do not fit {name}: {key} is {given} there, and {value.dtype} in the network"
+                f"the weights do not fit {name}: {key} is {state[key].dtype} there, and {value.dtype} in the network"
             )
     # Which version of its layers' code a state is of stands beside its tensors, and most files lose it. Where shapes
     # fit, it is the network's own.
@@ -98,16 +99,28 @@ def fit_weights(network: nn.Module, state: State, *, name: str) -> None:
     network.load_state_dict(versioned, strict=False)
 
 
-def _converts(given: torch.dtype, own: torch.dtype) -> bool:
-    """Whether weights of one number format mean the same in another: fractions in fractions, whole numbers in whole."""
-    return given.is_floating_point == own.is_floating_point and given.is_complex == own.is_complex
+def _converts(given: Tensor, own: Tensor) -> bool:
+    """Whether weights of one number format mean the same in another: fractions in fractions, whole numbers in whole.
+
+    Whole numbers may have been saved as fractions, by those who convert a whole state dict to float16.
+    """
+    if given.is_complex() != own.is_complex():
+        return False
+    if given.is_floating_point() and not own.is_floating_point():
+        return bool((given.isfinite() & (given == given.round())).all())
+    return given.is_floating_point() == own.is_floating_point()
+
+
+def _is_counter(key: str) -> bool:
+    """Whether a tensor counts the batches that a BatchNorm has seen, which changes nothing of what it computes."""
+    return key.endswith("num_batches_tracked")
 
 
 def weights_sha256(network: nn.Module) -> str:
     """Identity of a network's weights: names, shapes and values, whatever file they came in; sha256 in hex."""
     digest = hashlib.sha256()
     for key, tensor in sorted(network.state_dict().items()):
-        if not key.endswith("num_batches_tracked"):
+        if not _is_counter(key):
             digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +53,15 @@ def read_checkpoint(path: Path) -> Mapping[str, State]:
         raise
     except Exception as error:  # safetensors' own kind of error; torch's unpickler may raise anything
         raise ConfigError(f"{path} {_why_unreadable(path, error)}") from error
-    networks: list[_Unread] = []
-    found = dict(_state_dicts(loaded, networks, set()))
-    if not found and networks:
+    unfit = _Unfit()
+    found = dict(_state_dicts(loaded, unfit, set()))
+    if not found and unfit.networks:
         raise ConfigError(
-            f"{path} holds a pickled network ({type(networks[0]).__name__}), which is code and is not run: in Python,"
-            " save torch.save(network.state_dict(), 'weights.pth'), and name that"
+            f"{path} holds a pickled network ({type(unfit.networks[0]).__name__}), which is code and is not run: in"
+            " Python, save torch.save(network.state_dict(), 'weights.pth'), and name that"
         )
+    if not found and unfit.quantized:
+        raise ConfigError(f"{path} holds a quantized network: save the state dict of the one that it was made of")
     if not found:
         raise ConfigError(f"{path} holds no state dict; save it with torch.save(network.state_dict(), path)")
     return found
@@ -113,6 +117,14 @@ class _Unread:
         return isinstance(state, dict) and "_parameters" in state and "_modules" in state
 
 
+@dataclass(slots=True)
+class _Unfit:
+    """What looks like a network in a file, and is no state dict."""
+
+    networks: list[_Unread] = field(default_factory=list)
+    quantized: bool = False
+
+
 def _load_torch(path: Path) -> Any:
     """What a torch file holds, with :class:`_Unread` in the place of objects that are no plain values.
 
@@ -124,29 +136,30 @@ def _load_torch(path: Path) -> Any:
         if len(names) > _MOST_CLASSES:
             raise ValueError(f"it names {len(names)} Python classes")
     unread: Any = [(type(name, (_Unread,), {}), name) for name in names]
-    with torch.serialization.safe_globals(unread):
+    with torch.serialization.safe_globals(unread), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of kinds of tensors that are refused later
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _state_dicts(
-    value: Any, networks: list[_Unread], seen: set[int], place: str = ""
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """The dicts of tensors in a value, each with its place. Pickled networks on the way are put into ``networks``."""
+def _state_dicts(value: Any, unfit: _Unfit, seen: set[int], place: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The dicts of tensors in a value, each with its place. What else is found goes into ``unfit``."""
     if isinstance(value, _Unread) and value.is_network:
-        networks.append(value)
+        unfit.networks.append(value)
     if not isinstance(value, dict | list | tuple) or id(value) in seen or place.count(".") > _DEEPEST:
         return
     seen.add(id(value))
     # dict's own method: an object in the file may have an attribute of the same name.
     items = dict.items(value) if isinstance(value, dict) else ((str(n), item) for n, item in enumerate(value))
     named = [(key, item) for key, item in items if type(key) is str]
-    if tensors := {key: Tensor.detach(item) for key, item in named if _is_dense(item)}:
+    if any(isinstance(item, Tensor) and item.is_quantized for _, item in named):
+        unfit.quantized = True
+    elif tensors := {key: Tensor.detach(item) for key, item in named if _is_dense(item)}:
         yield place, tensors
     for key, item in named:
-        yield from _state_dicts(item, networks, seen, f"{place}.{key}" if place else key)
+        yield from _state_dicts(item, unfit, seen, f"{place}.{key}" if place else key)
 
 
 def _is_dense(value: Any) -> bool:
     """Whether a value is a plain tensor with its numbers in memory."""
     plain = type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided and value.device.type == "cpu"
-    return plain and not value.is_quantized and not value.is_nested
+    return plain and not value.is_nested

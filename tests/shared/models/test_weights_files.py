@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.networks import NETWORKS
+from dreamdistill.shared.models.state_dicts import fit_weights
 from dreamdistill.shared.models.weights_files import read_checkpoint
 
 
@@ -138,3 +139,35 @@ def test_pipes_devices_and_folders_are_no_weights_files(tmp_path: Path) -> None:
 def test_parameters_are_plain_tensors_afterwards(tmp_path: Path) -> None:
     torch.save({"x": nn.Parameter(torch.zeros(2))}, tmp_path / "w.pth")
     assert type(read_checkpoint(tmp_path / "w.pth")[""]["x"]) is Tensor
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_state_that_was_converted_as_a_whole(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Its counters are fractions too, and beyond what float16 holds they are infinite."""
+    saved = {key: value.to(dtype) for key, value in state().items()}
+    saved["bn1.num_batches_tracked"] = torch.tensor(float("inf"), dtype=dtype)
+    torch.save(saved, tmp_path / "w.pth")
+    loaded = load_model("digits_cnn", weights=str(tmp_path / "w.pth")).network.state_dict()
+    assert torch.equal(loaded["conv1.weight"], saved["conv1.weight"].float())
+    assert loaded["bn1.num_batches_tracked"].dtype == torch.int64
+
+
+def test_whole_numbers_saved_as_fractions() -> None:
+    network = nn.Linear(2, 2)
+    network.register_buffer("index", torch.tensor([3, 1]))
+    saved = network.state_dict()
+    fit_weights(network, {**saved, "index": torch.tensor([1.0, 2.0])}, name="it")
+    assert network.get_buffer("index").tolist() == [1, 2]
+    for wrong in (torch.tensor([1.5, 2.0]), torch.tensor([float("nan"), 2.0])):
+        with pytest.raises(ConfigError, match=r"index is torch.float32 there, and torch.int64 in the network"):
+            fit_weights(network, {**saved, "index": wrong}, name="it")
+    with pytest.raises(ConfigError, match=r"weight is torch.int64 there"):
+        fit_weights(network, {**saved, "weight": torch.ones(2, 2, dtype=torch.int64)}, name="it")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_a_quantized_network_is_named(tmp_path: Path) -> None:
+    quantized = torch.quantize_per_tensor(state()["conv1.weight"], 0.1, 0, torch.qint8)
+    torch.save({"model": {**state(), "conv1.weight": quantized}}, tmp_path / "w.pth")
+    with pytest.raises(ConfigError, match="holds a quantized network: save the state dict of the one"):
+        load_model("digits_cnn", weights=str(tmp_path / "w.pth"))
