@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..core.errors import ConfigError, one_line
+from ..core.file_kinds import file_kind
 from ..core.files import read_limited
 from .class_order import Classes, order_classes
 from .images import open_image
@@ -23,6 +24,7 @@ from .images import open_image
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 TAR_SUFFIXES = tuple(suffix[1:] for suffix in SUFFIXES)
 LARGEST = 2**26  # bytes of an image file
+_UNREADABLE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)  # what reading a tar raises
 MOST_WAITING = 32  # samples of a tar that lack their image or their label at one time
 
 
@@ -75,6 +77,33 @@ def read_images(files: Iterable[tuple[Path, int]]) -> Iterator[tuple[Image.Image
             raise ConfigError(f"{path} cannot be read: {one_line(error)}; mend or delete it") from error
 
 
+def check_tar(path: Path, instead: str) -> None:
+    """Refuse a file that is no tar archive, compressed or not.
+
+    Args:
+        instead: what to give in its place.
+
+    Raises:
+        ConfigError: it is none. The message says what it is.
+    """
+    try:
+        with tarfile.open(path, "r|*", tarinfo=_Member):
+            return
+    except _UNREADABLE as error:
+        reason = one_line(error)
+        is_none = isinstance(error, tarfile.ReadError)
+    kind = file_kind(path)
+    if not is_none or (kind is not None and kind.sort == "tar"):
+        raise ConfigError(f"{path} cannot be read: {reason}")
+    if kind is None:
+        raise ConfigError(f"{path} is no tar archive: {instead}")
+    if kind.sort in ("zip", "packed"):
+        raise ConfigError(
+            f"{path} {kind.what}, and no tar in it can be read: unpack it, and name the folder of images in it"
+        )
+    raise ConfigError(f"{path} {kind.what}: {kind.remedy or instead}")
+
+
 def read_tar(path: Path, classes: Classes) -> Iterator[tuple[Image.Image, int]]:
     """Read the samples of a WebDataset tar, compressed or not.
 
@@ -98,7 +127,7 @@ def read_tar(path: Path, classes: Classes) -> Iterator[tuple[Image.Image, int]]:
                     raise ConfigError(f"{path}: the image of sample {key} cannot be read: {one_line(error)}") from error
     except ConfigError:
         raise
-    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+    except _UNREADABLE as error:
         raise ConfigError(f"{path} cannot be read: {one_line(error)}") from error
 
 

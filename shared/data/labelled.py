@@ -22,7 +22,7 @@ from . import torchvision_sets
 from .class_order import Classes
 from .csv_files import LIST_SUFFIXES, open_list
 from .digit_set import is_digits, open_digits
-from .image_files import find_images, read_images, read_tar
+from .image_files import check_tar, find_images, read_images, read_tar
 from .images import to_tensor
 from .labelled_set import LabelledSet
 from .npz_files import open_arrays
@@ -69,6 +69,7 @@ def _open_folder(spec: str, classes: Classes) -> LabelledSet:
 
 
 def _open_tar(spec: str, classes: Classes) -> LabelledSet:
+    check_tar(Path(spec), _forms())
     return LabelledSet(name=spec, count=None, read=lambda: read_tar(Path(spec), classes))
 
 
@@ -91,6 +92,11 @@ KINDS = (  # a name is of the first kind that it fits
 )
 
 
+def _forms() -> str:
+    *forms, last = [kind.form for kind in reversed(KINDS)]
+    return f"give {', '.join(forms)} or {last}"
+
+
 def open_labelled(spec: str, num_classes: int | None, class_names: Sequence[str] = ()) -> LabelledSet:
     """Open a set of labelled images.
 
@@ -108,8 +114,7 @@ def open_labelled(spec: str, num_classes: int | None, class_names: Sequence[str]
     """
     kind = next((kind for kind in KINDS if kind.fits(spec)), None)
     if kind is None:
-        *forms, last = [kind.form for kind in reversed(KINDS)]
-        raise ConfigError(f"{spec}: no such folder or file of images; give {', '.join(forms)} or {last}")
+        raise ConfigError(f"{spec}: no such folder or file of images; {_forms()}")
     found = kind.open(spec, Classes(number=num_classes, names=class_names))
     if num_classes is None:
         return found  # its remarks are of the order of a network's classes

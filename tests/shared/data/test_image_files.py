@@ -15,7 +15,7 @@ from PIL import Image
 
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.data.class_order import Classes
-from dreamdistill.shared.data.image_files import find_images, read_images, read_tar
+from dreamdistill.shared.data.image_files import check_tar, find_images, read_images, read_tar
 
 
 def encoded(size: tuple[int, int] = (8, 8), format: str = "PNG") -> bytes:
@@ -107,3 +107,36 @@ def test_a_folder_of_no_files(tmp_path: Path, kind: str) -> None:
     {"fifo": lambda: os.mkfifo(path), "device": lambda: path.symlink_to("/dev/zero"), "folder": path.mkdir}[kind]()
     with pytest.raises(ConfigError, match=r"a.png cannot be read"):
         list(read_images([(path, 0)]))
+
+
+NO_TARS = {
+    "empty": (b"", "is empty: fetch it again"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer.*git lfs pull"),
+    "page": (b"<!DOCTYPE html><html>", "is a web page: the download gave no file: fetch it again"),
+    "text": (b"a.png 0\nb.png 1\n" * 40, "is no tar archive: give this"),
+    "image": (encoded(), "is a single image: give this"),
+    "array": (b"\x93NUMPY\x01\0" + b"0" * 600, "is a NumPy array: give this"),
+    "table": (b"PAR1" + b"0" * 600, "is a Parquet table: give this"),
+    "pickle": (b"\x80\x04" + b"0" * 600, "is a Python pickle: give this"),
+    "gzip of a text": (gzip.compress(b"a.png 0\n" * 90), r"is compressed \(gzip\), and no tar .*: unpack it"),
+    "half a zip": (b"PK\x03\x04" + b"0" * 90, "is damaged, .*: fetch it again"),
+}
+
+
+@pytest.mark.parametrize("name", NO_TARS)
+def test_a_file_that_is_no_tar_is_named_for_what_it_is(tmp_path: Path, name: str) -> None:
+    content, says = NO_TARS[name]
+    path = tmp_path / "x.tar"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"x.tar {says}"):
+        check_tar(path, "give this")
+
+
+def test_tars_pass_and_cut_ones_are_unreadable(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "x.tar", png=encoded(), cls=b"1")
+    check_tar(path, "")
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(path.read_bytes()))
+    check_tar(tmp_path / "x.tar.gz", "")
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ConfigError, match="cannot be read: truncated header"):
+        check_tar(path, "")
