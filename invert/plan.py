@@ -11,10 +11,11 @@ from ..shared.core.config import differences, to_mapping
 from ..shared.core.device import cpu_count
 from ..shared.core.errors import ConfigError
 from ..shared.core.launch import Place
+from ..shared.core.places import MANIFEST
 from ..shared.data.images import default_format
 from ..shared.models.comparison import check_computation
 from ..shared.models.named_files import named_keys
-from ..shared.shards.manifest import MANIFEST, Execution, Manifest, Round, ShardPlan, load_manifest
+from ..shared.shards.manifest import Execution, Manifest, Round, ShardPlan, load_manifest
 from ..shared.shards.records import complete_shards
 from .execution import choose_execution
 from .inputs import Inputs

@@ -22,9 +22,10 @@ from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic
 from ..shared.core.errors import DreamError
 from ..shared.core.launch import Place, require_alone
+from ..shared.core.places import MODEL_JSON
 from ..shared.data.accuracy import check_first, top1
 from ..shared.data.labelled import LabelledSet, open_labelled
-from ..shared.models.checkpoints import MODEL_JSON, save_model
+from ..shared.models.checkpoints import save_model
 from ..shared.models.classifier import Classifier, load_model
 from ..shared.models.results import ResultFolder
 from ..shared.shards.loaders import resolve_loader

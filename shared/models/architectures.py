@@ -16,9 +16,10 @@ from pathlib import Path
 from torch import nn
 
 from ..core.errors import ConfigError
+from ..core.places import MODEL_JSON, is_saved_model, is_shard_folder
 from .architecture import Architecture, State
 from .channels import apply_channel_config
-from .checkpoints import MODEL_JSON, MODEL_WEIGHTS, ModelRecord, check_weights_file, read_model_record
+from .checkpoints import MODEL_WEIGHTS, ModelRecord, check_weights_file, read_model_record
 from .dropped import drop_blocks
 from .libraries import own_architecture, timm_architecture, torchvision_architecture
 from .named_files import read_source, source_from_data, split_name, split_users_name
@@ -71,8 +72,11 @@ def _is_registered(name: str) -> bool:
 
 
 def _saved_model(folder: Path, network: nn.Module | None, code: Sequence[Path]) -> Architecture:
-    if not (folder / MODEL_JSON).is_file():
-        raise ConfigError(f"{folder} holds no saved model: there is no {MODEL_JSON} in it")
+    if not is_saved_model(folder):
+        what = f"holds no saved model: there is no {MODEL_JSON} in it"
+        if is_shard_folder(folder):
+            what = "is a shard folder, and no saved model: name one that di-distill, di-prune or di-extend wrote"
+        raise ConfigError(f"{folder} {what}")
     saved = read_model_record(folder)
     check_weights_file(folder, saved)
     base = _base(folder, saved, code) if network is None else None

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..core.errors import ConfigError, DreamError, one_line
 from ..core.files import sha256_of_file, write_bytes
+from ..core.places import MODEL_JSON
 from ..core.records import OtherSchemaError, check_range, check_sha256, read_record_file, write_record_file
 from .channels import channel_config
 from .dropped import check_apart, dropped_blocks
@@ -21,7 +22,6 @@ from .preprocessing import Preprocessing
 from .probes import probe_logits
 from .state_dicts import weights_sha256
 
-MODEL_JSON = "model.json"
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_SCHEMA = 4
 _WIDEST = 2**20  # channels of a layer

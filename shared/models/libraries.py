@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def torchvision_architecture(name: str) -> Architecture:
     full, name = name, name.removesuffix(_TRANSFORM_INPUT)
     transforms, heads = full != name, _AUXILIARY.get(name, ())
     if name not in known or (transforms and not heads):
+        if os.path.isfile(full):
+            raise ConfigError(f"{full} is a file: name its architecture, and give the file as the weights of that")
         raise ConfigError(
             f"there is no teacher {full!r}{nearest(full, [*known, *NETWORKS])}"
             " (names: torchvision's, timm/NAME, our own, a saved model's folder, path/to/file.py:factory)"

@@ -23,10 +23,11 @@ import yaml
 from ..core.config import StageConfig, differences, fingerprint, to_mapping
 from ..core.errors import ConfigError, DreamError
 from ..core.files import atomic_write, make_folder, read_limited, remove_file, remove_stale_temporaries, write_text
+from ..core.places import MODEL_JSON
 from ..core.records import from_json, parse_json
 from ..core.yaml_files import load_yaml
 from .card_file import CARD, may_replace
-from .checkpoints import MODEL_JSON, MODEL_WEIGHTS
+from .checkpoints import MODEL_WEIGHTS
 from .epochs import METRICS, Epoch, read_epochs
 
 REPORT, CONFIG, CHECKPOINT = "report.json", "config.yaml", "checkpoint.pt"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import ConfigError, one_line
+from ..core.places import is_address
 from .file_kinds import describe_other
 from .state_dicts import State
 
@@ -41,6 +42,7 @@ def read_checkpoint(path: Path) -> Mapping[str, State]:
     """
     if not os.path.isfile(path):  # a pipe would be waited for without end
         what = ": it is a folder, name the file in it" if os.path.isdir(path) else ""
+        what = ": it is an address, fetch the file first" if is_address(path) else what
         raise ConfigError(f"there is no weights file {path}{what}")
     try:
         if path.suffix == ".safetensors" or _has_safetensors_header(path):

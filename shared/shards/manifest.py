@@ -13,10 +13,10 @@ from typing import Any
 
 from ..core.config import fingerprint
 from ..core.errors import ConfigError, DreamError, one_line
+from ..core.places import MANIFEST, is_address, is_saved_model
 from ..core.records import OtherSchemaError, check_range, check_sha256, read_record_file, write_record_file
 from ..models.identity import ClassifierRecord
 
-MANIFEST = "manifest.json"
 SCHEMA = 4  # of all record files in a shard folder
 FORMATS = ("png", "jpg")
 MAX_IMAGES, MAX_SHARDS = 10**9, 10**6  # of a folder; more are taken for damage
@@ -199,6 +199,16 @@ class Manifest:
         write_record_file(folder / MANIFEST, self, schema=SCHEMA)
 
 
+def _why_none(folder: Path) -> str:
+    """Why there are no shards where a user says that they are, and what to do, as the end of a sentence."""
+    if is_saved_model(folder):
+        return f"is a saved model: make shards of it with di-invert --teacher {folder} --out shards"
+    if is_address(folder):
+        return "is an address: copy the folder to this machine, and name it there"
+    what = "is empty or no shard folder" if folder.is_dir() else "does not exist"
+    return f"{what}: make shards with di-invert --teacher NAME --out {folder}"
+
+
 def load_manifest(folder: Path) -> Manifest:
     """Read ``manifest.json``.
 
@@ -212,8 +222,7 @@ def load_manifest(folder: Path) -> Manifest:
         check_range("rounds", len(manifest.rounds), 1, MAX_SHARDS)
         return manifest
     except FileNotFoundError as error:
-        what = "is empty or no shard folder" if folder.is_dir() else "does not exist"
-        raise ConfigError(f"{folder} {what}: make shards with di-invert --teacher NAME --out {folder}") from error
+        raise ConfigError(f"{folder} {_why_none(folder)}") from error
     except NotADirectoryError as error:
         raise ConfigError(f"{folder} is a file; pass the folder of the shards") from error
     except OtherSchemaError as error:

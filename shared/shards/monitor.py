@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..core.errors import ConfigError
-from .manifest import MANIFEST, Manifest, ShardPlan, load_manifest
+from ..core.places import MANIFEST
+from .manifest import Manifest, ShardPlan, load_manifest
 from .records import COMMIT, FAILED, PARTS, ShardFailure, listed, read_failures, read_record, shard_path
 
 RECENT = 5  # a worker's rate is the mean over its last RECENT shards

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..core.files import atomic_write, remove_file, sha256_of_file, write_text
+from ..core.places import MANIFEST
 from .contract import Member, Sample, encode_sample, index_line, index_text, member_info, padded, sample_key
-from .manifest import MANIFEST, Manifest, ShardPlan
+from .manifest import Manifest, ShardPlan
 from .records import CommitRecord, complete_shards, shard_path, write_record
 
 INFO = "_info.json"

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dreamdistill.shared.core.places import MANIFEST
 from dreamdistill.shared.data.images import default_format, encode_image
 from dreamdistill.shared.data.labelled import labelled_batches, open_labelled
 from dreamdistill.shared.models.classifier import Classifier
 from dreamdistill.shared.shards.contract import Sample
-from dreamdistill.shared.shards.manifest import MANIFEST, Manifest
+from dreamdistill.shared.shards.manifest import Manifest
 from dreamdistill.shared.shards.records import CommitRecord, complete_shards
 from dreamdistill.shared.shards.writer import write_info, write_shard
 

@@ -10,9 +10,10 @@ import pytest
 from helpers import Di, Fails
 
 import dreamdistill as dd
+from dreamdistill.shared.core.places import MODEL_JSON
 from dreamdistill.shared.core.records import write_record_file
 from dreamdistill.shared.models import named_files
-from dreamdistill.shared.models.checkpoints import MODEL_JSON, MODEL_SCHEMA, read_model_record, save_model
+from dreamdistill.shared.models.checkpoints import MODEL_SCHEMA, read_model_record, save_model
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.shards.manifest import load_manifest
 
