@@ -48,17 +48,17 @@ class Patterns:
 
     def refusal(self, groups: Iterable[ChannelGroup], network: nn.Module) -> str | None:
         """Why nothing is left of these groups, and what to do; None where there are no patterns."""
-        for group in groups:
-            layers = _writers(group.outputs, network)
-            missing = [layer for layer in layers if not _match(layer, self.only)]
-            if self.only and 0 < len(missing) < len(layers):
-                named = next(layer for layer in layers if layer not in missing)
-                return (
-                    f"nothing is left that may go: {named} has its outputs in common with {listed(missing)}, so --only"
-                    " must name all of them"
-                )
         if not self.only and not self.keep:
             return None
+        for group in groups:
+            layers = _writers(group.outputs, network)
+            named = [layer for layer in layers if _match(layer, self.only)]
+            missing = [layer for layer in layers if layer not in named]
+            if named and missing:
+                return (
+                    f"nothing is left that may go: {named[0]} has its outputs in common with {listed(missing)}, so"
+                    " --only must name all of them"
+                )
         return "nothing is left that may go: let --only name more layers, or --keep fewer"
 
     def remark(self) -> str:

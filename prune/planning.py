@@ -105,9 +105,8 @@ def plan_pruning(
     found, left_out = _groups(network, example_NCHW, needed=not blocks)
     groups = [group for group in found if patterns.allow_group(group, network)]
     if not groups and not blocks:
-        if (refusal := patterns.refusal(found, network)) is not None:
-            raise ConfigError(refusal)
-        raise ConfigError(REFUSAL.format(reason="nothing is left that may go"))
+        refusal = patterns.refusal(found, network)
+        raise ConfigError(refusal or REFUSAL.format(reason="nothing is left that may go"))
     cost = NetworkCost.of(unit, network, example_NCHW)
 
     def floors(left: float) -> dict[str, int]:

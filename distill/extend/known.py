@@ -11,12 +11,11 @@ import torch
 from ...shared.core.errors import listed
 from ...shared.models.classifier import Classifier
 from ...shared.report.confusions import name_of
-from .new_images import NewImages
+from .new_images import READ, NewImages
 
 LOOKED_AT = 1024  # images of all classes together, or the fewest of each
 FEWEST = 32
 ALIKE = 0.95  # of a class's images that are answered alike
-READ = 256  # images at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

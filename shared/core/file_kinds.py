@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 Sort: TypeAlias = Literal[
-    "pointer", "no download", "zip", "tar", "packed", "network", "arrays", "text", "image", "pickle"
+    "pointer", "no download", "zip", "tar", "packed", "network", "arrays", "text", "image", "pickle", "torch"
 ]
 
-HEAD = 512  # bytes that are looked at
+_HEAD = 512  # bytes that are looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,8 @@ _KINDS: tuple[tuple[bytes, str, Sort], ...] = (
     (rb"PAR1", "is a Parquet table", "arrays"),
     (rb"(?s)\x89PNG|\xff\xd8\xff|GIF8|BM.{4}\0{4}|RIFF.{4}WEBP", "is a single image", "image"),
     (rb"(?s)\x08[\x01-\x14]([\x12\x3a\x42]|\x1a.?[\w.]*\x22).*", "is an ONNX network", "network"),
+    # What torch.save wrote before it wrote archives is a pickle too: it begins with a number of torch's own.
+    (rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", "is a Python pickle", "torch"),
     (rb"\x80[\x02-\x05]", "is a Python pickle", "pickle"),
 )
 
@@ -61,7 +63,7 @@ def file_kind(path: Path) -> FileKind | None:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(HEAD)
+        head = file.read(_HEAD)
     if not head:
         return FileKind(what="is empty", sort="no download")
     if head.startswith(b"PK"):

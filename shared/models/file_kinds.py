@@ -5,9 +5,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from ..core.file_kinds import HEAD, file_kind
+from ..core.file_kinds import file_kind
 
-_TORCH_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began a file before it wrote archives
 _UNPACK = "unpack it, and name the weights file in it"
 _CONVERT = "convert the network to PyTorch, and save torch.save(network.state_dict(), 'weights.pth')"
 _STATE_DICT = "save torch.save(network.state_dict(), 'weights.pth') where it was trained"
@@ -19,7 +18,6 @@ _REMEDIES = {
     "arrays": _ARRAYS,
     "text": "name the weights file itself",
     "image": "name the weights file itself",
-    "pickle": _STATE_DICT,
 }
 
 
@@ -30,15 +28,12 @@ def describe_other(path: Path) -> str | None:
         OSError: it cannot be read.
     """
     kind = file_kind(path)
-    if kind is None:
+    if kind is None or kind.sort == "torch":
         return None
     if kind.sort == "zip":
         return _describe_archive(path)
     if kind.sort == "pickle":
-        with path.open("rb") as file:
-            if file.read(HEAD).startswith(_TORCH_PICKLE):
-                return None
-        return f"is a Python pickle that torch.save did not write: {_STATE_DICT}"
+        return f"{kind.what} that torch.save did not write: {_STATE_DICT}"
     return f"{kind.what}: {kind.remedy or _REMEDIES[kind.sort]}"
 
 

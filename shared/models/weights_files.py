@@ -41,8 +41,11 @@ def read_checkpoint(path: Path) -> Mapping[str, State]:
         ConfigError: there is no such file, or it holds no state dict. The message says what it is.
     """
     if not os.path.isfile(path):  # a pipe would be waited for without end
-        what = ": it is a folder, name the file in it" if os.path.isdir(path) else ""
-        what = ": it is an address, fetch the file first" if is_address(path) else what
+        what = ""
+        if is_address(path):
+            what = ": it is an address, fetch the file first"
+        elif os.path.isdir(path):
+            what = ": it is a folder, name the file in it"
         raise ConfigError(f"there is no weights file {path}{what}")
     try:
         if path.suffix == ".safetensors" or _has_safetensors_header(path):
