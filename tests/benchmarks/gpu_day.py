@@ -71,9 +71,10 @@ PARTS = (  # in order of worth; the times are those of an H100, where compiling 
     _part("engine", 60, 300),
     _part("cifar", 150, 400),
     _part("images", 30, 200),
-    _part("training", 40, 75),
+    _part("training", 40, 240),
     _part("prune", 25, 45),
     _part("exactness", 20, 45),
+    _part("suite", 60, 300),
 )
 
 

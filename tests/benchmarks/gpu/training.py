@@ -26,7 +26,7 @@ from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.students import new_network
 from dreamdistill.shared.shards.loaders import dali_is_installed
 
-COMPILING = 40  # seconds that compiling the bare networks may take (estimated)
+COMPILING = 50  # seconds that compiling the networks of a case may take (estimated)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,27 +60,30 @@ def measure(run: Run) -> None:
     loaders = ["webdataset", *(["dali"] if dali_is_installed() else [])]
     training: dict[str, Any] = {}
     cases = TINY if run.rehearse else CASES
-    for case in cases:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            shards = noise_shards(folder / "shards", teacher=case.teacher, images=case.images, device=run.device)
-            found: dict[str, Any] = training.setdefault(case.title, {"batch_size": case.batch_size})
-            found["bare"] = bare(run, case, compile=False)
-            for loader in loaders:
-                found[loader] = distill(run, case, shards, folder / loader, loader)
-                found[f"{loader}_over_bare"] = round(found[loader]["images_a_second"] / found["bare"], 3)
-                run.write(training=training)
-        rates = ", ".join(f"{found[loader]['images_a_second']} ({loader})" for loader in loaders)
-        run.write(f"{case.title}: {rates} images/s, bare {found['bare']}")
-    for case in cases:
-        if run.rehearse or run.left() > COMPILING:
-            training[case.title]["bare_compiled"] = bare(run, case, compile=True)
-            run.write(training=training)
+    for compile in (False, True):
+        form = "compiled" if compile else "eager"
+        for case in cases:
+            if compile and not run.rehearse and run.left() < COMPILING:
+                continue
+            found: dict[str, Any] = training.setdefault(case.title, {"batch_size": case.batch_size}).setdefault(
+                form, {}
+            )
+            found["bare"] = bare(run, case, compile=compile)
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = Path(temporary)
+                shards = noise_shards(folder / "shards", teacher=case.teacher, images=case.images, device=run.device)
+                for loader in loaders:
+                    found[loader] = distill(run, case, shards, folder / loader, loader, compile=compile)
+                    found[f"{loader}_over_bare"] = round(found[loader]["images_a_second"] / found["bare"], 3)
+                    run.write(training=training)
+            rates = ", ".join(f"{found[loader]['images_a_second']} ({loader})" for loader in loaders)
+            run.write(f"{case.title}, {form}: {rates} images/s, bare {found['bare']}")
 
 
-def distill(run: Run, case: Case, shards: Path, out: Path, loader: str) -> dict[str, Any]:
+def distill(run: Run, case: Case, shards: Path, out: Path, loader: str, *, compile: bool) -> dict[str, Any]:
     """Images a second of the command, and where its steps wait for the device."""
     changes = {"epochs": case.epochs, "batch_size": case.batch_size, "warmup_epochs": 1, "loader": loader}
+    changes |= {"compile": "on" if compile else "off"}
     config = DistillConfig(shards=shards, student=case.student, out=out, changes=changes, device=str(run.device))
     with count_host_syncs(run.device) as places:
         stage.run(config)
