@@ -18,7 +18,6 @@ docs/results/NAME.json, .md and .png after every student, so that a table that w
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from typing import Any
 
 import torch
 from given_shards import is_there, real_images, write_given
-from PIL import Image
+from pictures import as_png, of_shards
 from students import RESULTS, add_options, measured_on, training
 from table_rows import BUDGETS, Budget, markdown, summary, without_folders
 
@@ -42,7 +41,6 @@ from dreamdistill.shared.core.files import write_bytes, write_text
 from dreamdistill.shared.data.accuracy import top1
 from dreamdistill.shared.data.labelled import LabelledSet, labelled_batches, open_labelled
 from dreamdistill.shared.models.classifier import Classifier, load_model
-from dreamdistill.shared.shards.contact_sheet import contact_sheet
 from dreamdistill.shared.shards.folder import ShardFolder
 
 METHODS = ("noise", "deepdream", "deepinversion", "adi", "natural", "real")
@@ -54,7 +52,6 @@ RECIPES = {
     "adi": "cifar10-deepinversion",
     "natural": "natural",
 }
-PICTURED = 10  # images in a row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,17 +157,8 @@ def with_teacher_labels(teacher: Classifier, images: LabelledSet) -> LabelledSet
 
 
 def picture(table: Table, methods: list[str]) -> bytes:
-    """A row of images for each method, one image for each class."""
-    rows: list[list[Image.Image]] = []
-    for method in methods:
-        folder = ShardFolder.open(table.out / method / "0" / "images")
-        first: dict[int, Image.Image] = {}
-        for image, target in folder.images():
-            first.setdefault(target, image)
-        rows.append([first[target] for target in sorted(first)[:PICTURED]])
-    buffer = io.BytesIO()
-    contact_sheet(rows).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    """A row of images for each method."""
+    return as_png([of_shards(table.out / method / "0" / "images") for method in methods])
 
 
 def main() -> None:

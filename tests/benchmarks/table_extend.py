@@ -12,7 +12,7 @@ classes. ``tasks`` begins with two classes and adds two more four times, with im
 Accuracies are of test images, in one label space. The data are scikit-learn's digits, or CIFAR-10 from FOLDER/train.tar
 and test.tar, or CIFAR-10 and then Fashion-MNIST. Seeds are those of images and training, for digits of the teacher too.
 Results are written to docs/results/extend-DATA-TASK.json and .md after every run, so that a table that was stopped goes
-on.
+on, and a picture at its end: a row of synthetic images, real ones of the same classes, and new classes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import torch
 from extend_data import Data, Digits, Pixels32, read_cifar10, read_fashion
 from extend_rows import markdown, summary
 from given_shards import is_there, real_images, write_given
+from pictures import as_png, of_set, of_shards
 from students import RESULTS, measured_on
 from table_rows import without_folders
 
@@ -37,7 +38,7 @@ from dreamdistill.distill.extend.config import ExtendConfig
 from dreamdistill.distill.extend.report import ExtendReport
 from dreamdistill.invert import stage as invert
 from dreamdistill.invert.config import InvertConfig
-from dreamdistill.shared.core.files import write_text
+from dreamdistill.shared.core.files import write_bytes, write_text
 from dreamdistill.shared.data.accuracy import top1
 from dreamdistill.shared.data.labelled import open_labelled
 from dreamdistill.shared.models.classifier import load_model
@@ -151,6 +152,13 @@ class Bench:
         network = load_model(self.data.network, weights=str(weights), num_classes=count)
         return top1(network.network, open_labelled(self.data.images("test", first, last), count), network.preprocessing)
 
+    def picture(self, old: int) -> bytes:
+        """A row of synthetic images, one of real images of the same old classes, and one of the new classes."""
+        last = self.data.classes - 1
+        real = of_set(self.data.images("test", 0, old - 1), old)
+        new = of_set(self.data.images("test", old, last), last - old + 1)
+        return as_png([of_shards(self.shards(old, 0, real=False)), real, new])
+
     def tasks(self, name: str, seed: int) -> dict[str, float]:
         """Two classes, and two more four times; each network makes the images for the next."""
         shards = self.shards(2, seed, real=False)
@@ -233,6 +241,8 @@ def main() -> None:
             }
             write_text(path, json.dumps(result, indent=1) + "\n")
             write_text(path.with_suffix(".md"), markdown(result))
+    if asked.task in TASKS:
+        write_bytes(path.with_suffix(".png"), bench.picture(TASKS[asked.task]))
     print(json.dumps(result) if asked.json else markdown(result))
 
 
