@@ -85,7 +85,8 @@ class PruneConfig(StageConfig):
     )
     round_to: int | None = setting(
         None,
-        help="narrowed layers have a multiple of this many channels; auto: 8 on a GPU or for --latency, else 1",
+        help="narrowed layers have a multiple of this many channels; auto: 8 on a GPU or for --latency, less where the"
+        " budget cannot be reached with that, else 1",
         unset="auto",
         min=1,
         max=128,

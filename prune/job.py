@@ -20,7 +20,7 @@ from .planning import PruningPlan, plan_pruning
 from .repair import make_training_loader
 from .units import Unit, unit_of
 
-EIGHTS = 8  # in which tensor cores take channels, and vector units at best
+FAST = 8, 4, 2, 1  # tensor cores take channels in eights, and vector units do at best; else the nearest to that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,5 +101,5 @@ def plan_for(
         example_NCHW=example_NCHW,
         patterns=Patterns(keep=config.keep, only=config.only),
         unit=unit,
-        round_to=config.round_to or (EIGHTS if is_fast_in_eights else 1),
+        round_to=(config.round_to,) if config.round_to else FAST if is_fast_in_eights else (1,),
     )

@@ -83,7 +83,7 @@ def plan_pruning(
     example_NCHW: Tensor,
     patterns: Patterns | None = None,
     unit: Unit | None = None,
-    round_to: int = 1,
+    round_to: Sequence[int] = (1,),
 ) -> PruningPlan:
     """Find out what can be removed. The network is left as it is.
 
@@ -94,7 +94,8 @@ def plan_pruning(
         example_NCHW: one image; only its shape matters.
         patterns: the layers that may be narrowed, or go; all without them.
         unit: what the budget counts, where that is measured.
-        round_to: narrowed layers have a multiple of this many channels.
+        round_to: narrowed layers have a multiple of so many channels: of the first of these with which the budget can
+            be reached. In narrow layers a large one leaves no width to choose.
 
     Raises:
         ConfigError: the architecture cannot be pruned, or not to this budget; the least that works is named.
@@ -109,31 +110,35 @@ def plan_pruning(
         raise ConfigError(refusal or REFUSAL.format(reason="nothing is left that may go"))
     cost = NetworkCost.of(unit, network, example_NCHW)
 
-    def floors(left: float) -> dict[str, int]:
-        most = {group.name: narrowings(group, floor(group, left), round_to)[-1] for group in groups}
+    def floors(left: float, multiple: int) -> dict[str, int]:
+        most = {group.name: narrowings(group, floor(group, left), multiple)[-1] for group in groups}
         return {group.name: group.num_channels - most[group.name] for group in groups}
 
-    def least(left: float) -> float:
-        return least_left(groups, blocks, cost, floors(left))
+    def reached(left: float, multiple: int) -> bool:
+        return least_left(groups, blocks, cost, floors(left, multiple)) <= left * cost.total
 
-    if least(budget.left) > budget.left * cost.total:
+    multiple = next((each for each in round_to if reached(budget.left, each)), None)
+    if multiple is None:
+        multiple = round_to[-1]
         percent = range(math.ceil(100 * budget.left), 100)
-        enough = next((n / 100 for n in percent if least(n / 100) <= n / 100 * cost.total), None)
+        enough = next((n / 100 for n in percent if reached(n / 100, multiple)), None)
         if enough is None:
             raise ConfigError(REFUSAL.format(reason=f"less than 1 % of its {UNITS[budget.option]} can be removed"))
+        rounded = f" to a multiple of {multiple} channels" if multiple > 1 else ""
         raise ConfigError(
             f"{budget} is more than this network allows, since other channels are tied to layers that cannot be"
-            f" narrowed{patterns.remark()}: {replace(budget, left=enough)} is the most that works"
+            f" narrowed{rounded}{patterns.remark()}: {replace(budget, left=enough)} is the most that works"
         )
+    found_floors = floors(budget.left, multiple)
     return PruningPlan(
         budget=budget,
         unit=unit,
         scale=cost.scale,
         total=cost.total,
         target=budget.left * cost.total,
-        least=least(budget.left),
-        floors=floors(budget.left),
-        round_to=round_to,
+        least=least_left(groups, blocks, cost, found_floors),
+        floors=found_floors,
+        round_to=multiple,
         blocks=tuple(blocks),
         left_out=tuple(group.name for group in left_out),
         found=(*found, *left_out),

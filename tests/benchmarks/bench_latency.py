@@ -19,7 +19,7 @@ from networks import calibrated
 from torch import nn
 
 from dreamdistill.prune.config import Budget
-from dreamdistill.prune.job import EIGHTS
+from dreamdistill.prune.job import FAST
 from dreamdistill.prune.planning import plan_pruning
 from dreamdistill.prune.schedule import prune_network
 from dreamdistill.prune.units import Latency
@@ -60,7 +60,7 @@ def measure(network: nn.Module, side: int, batch: int, left: float) -> dict[str,
     x_NCHW, targets_N = torch.randn(IMAGES, 3, side, side, device=device), torch.arange(IMAGES, device=device) % 10
     unit = Latency(batch=batch, device=device)
     budget = Budget(option="latency", left=left)
-    plan = plan_pruning(network, budget, example_NCHW=example_NCHW, unit=unit, round_to=EIGHTS)
+    plan = plan_pruning(network, budget, example_NCHW=example_NCHW, unit=unit, round_to=FAST)
     cut = prune_network(
         network, plan, iterations=1, batches=lambda: zip(x_NCHW.split(32), targets_N.split(32), strict=True),
         example_NCHW=example_NCHW,

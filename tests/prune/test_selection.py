@@ -92,13 +92,22 @@ def test_a_part_that_is_worth_nothing_goes_first(resnet20: nn.Module) -> None:
 
 
 def test_narrowed_layers_have_multiples_of_the_asked_number(resnet20: nn.Module) -> None:
-    plan = plan_pruning(resnet20, Budget(option="macs", left=0.5), example_NCHW=X_NCHW, round_to=8)
+    plan = plan_pruning(resnet20, Budget(option="macs", left=0.5), example_NCHW=X_NCHW, round_to=[8])
     groups = plan.groups(resnet20, X_NCHW)
     choice = choice_of(resnet20, plan, random_values(groups, plan.blocks, 3))
     cut = CutNetwork.of(resnet20).without(groups, choice.removed, choice.dropped)
     widths = {name: channels[0] for name, channels in channel_config(cut.network).items() if "conv" in name}
     assert all(width % 8 == 0 for width in widths.values())
     assert choice.left <= plan.target
+
+
+def test_narrow_layers_are_rounded_less() -> None:
+    """On a GPU widths are in eights. Of layers of 10 channels that would take away a fifth, and not more."""
+    network = nn.Sequential(nn.Conv2d(3, 10, 3), nn.ReLU(), nn.Conv2d(10, 10, 3), nn.Flatten(), nn.Linear(7840, 10))
+    budget = Budget(option="ratio", left=0.7)
+    assert plan_pruning(network.eval(), budget, example_NCHW=X_NCHW, round_to=[8, 4, 2, 1]).round_to == 4
+    with pytest.raises(ConfigError, match=r"--ratio 0\.3 .* to a multiple of 8 channels: --ratio 0\.2 is the most"):
+        plan_pruning(network, budget, example_NCHW=X_NCHW, round_to=[8])
 
 
 def test_every_group_keeps_its_share(resnet20: nn.Module) -> None:
