@@ -53,4 +53,11 @@ def seconds_a_step(
     rate = MACS_PER_SECOND[device.type]
     fixed = multiply_adds(student.parameters()) / rate
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        return seconds_for(seconds, images, least=2, smallest=fixed + 2 * one / rate, guess=fixed + images * one / rate)
+        return seconds_for(
+            seconds,
+            images,
+            least=2,
+            smallest=fixed + 2 * one / rate,
+            guess=fixed + images * one / rate,
+            device=device,
+        )

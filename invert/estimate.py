@@ -65,7 +65,8 @@ def _seconds_a_batch(inputs: Inputs, *, batch: int, precision: str) -> float:
     if not any(steps):
         return 0.0
     probe = recipe.changed({"steps": (1,)})
-    rate = MACS_PER_SECOND[next(teacher.network.parameters()).device.type]
+    device = next(teacher.network.parameters()).device
+    rate = MACS_PER_SECOND[device.type]
 
     @functools.cache
     def engine() -> Engine:  # only where steps are timed: it copies the network
@@ -81,6 +82,7 @@ def _seconds_a_batch(inputs: Inputs, *, batch: int, precision: str) -> float:
         least=1,
         smallest=forward_macs(teacher, probe, 1) / rate,
         guess=forward_macs(teacher, recipe, batch) / rate,
+        device=device,
     )
 
 

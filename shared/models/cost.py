@@ -14,6 +14,7 @@ from .features import last_linear
 # Multiply-adds of forward passes that a core, or an H100, does in a second of eager steps, forward and backward
 # (measured, docs/performance.md).
 MACS_PER_SECOND = {"cpu": 15e9, "cuda": 5e12}
+CPU = torch.device("cpu")
 PATIENCE = 2.0  # seconds that a dry run takes to time steps
 WARM_UP_ROUNDS = 3  # not timed: cuDNN chooses its kernels, caches fill, and clock rates settle
 
@@ -95,7 +96,15 @@ def paired_rounds(calls: Sequence[Callable[[], object]], *, device: torch.device
     return times
 
 
-def seconds_for(call: Callable[[int], float], images: int, *, least: int, smallest: float, guess: float) -> float:
+def seconds_for(
+    call: Callable[[int], float],
+    images: int,
+    *,
+    least: int,
+    smallest: float,
+    guess: float,
+    device: torch.device = CPU,
+) -> float:
     """What ``call(images)`` would return, found in about :data:`PATIENCE` seconds.
 
     Where so many images would take longer, it is extrapolated from as many as do not.
@@ -105,9 +114,12 @@ def seconds_for(call: Callable[[int], float], images: int, *, least: int, smalle
         least: fewest images that it works on, at most ``images``.
         smallest: seconds that ``call(least)`` works, by multiply-adds.
         guess: what is returned where that is too long.
+        device: where the work is done. On a GPU the first call of all loads libraries and kernels, for seconds.
     """
     if 4 * smallest > PATIENCE:
         return guess
+    if device.type == "cuda":
+        call(least)
     count, started = least, time.monotonic()
     deadline = started + PATIENCE
     seconds = call(least)

@@ -18,8 +18,12 @@ from .labels import FIXED, Labels
 Known = Callable[[Any], Tensor | None]
 """The labels of a tensor; None of a constant, and of what is no tensor."""
 
-# Element by element, though torch does not say so of them.
-_POINTWISE = "hardswish rsub native_dropout dropout _prelu_kernel clone _to_copy detach alias contiguous copy".split()
+# Element by element, though torch does not say so of them, or older versions do not (those in the second line).
+_POINTWISE = (
+    "hardswish rsub native_dropout dropout _prelu_kernel clone _to_copy detach alias contiguous copy"
+    " celu elu hardsigmoid hardtanh leaky_relu selu"
+).split()
+_TAG = torch.Tag.pointwise
 # These take numbers to other places and change none.
 _MOVING = (
     "permute transpose t expand slice select split split_with_sizes unbind unsqueeze squeeze cat stack index_select"
@@ -53,7 +57,7 @@ def labels_of_result(
     name = function.overloadpacket.__name__.rstrip("_") or function.overloadpacket.__name__
     leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     in_place = function.overloadpacket.__name__.endswith("_")
-    if name in _POINTWISE or torch.Tag.pointwise in function.tags:
+    if name in _POINTWISE or _TAG in function.tags:
         return _pointwise(labels, known, leaves, out)
     if not in_place and name in _RESHAPING and isinstance(out, Tensor) and out.dtype == leaves[0].dtype:
         return _reshaped(labels, _certain(known, leaves[0]), out)

@@ -104,6 +104,21 @@ def test_as_many_images_are_timed_as_take_a_few_seconds(
     assert seconds[0] <= cost.PATIENCE
 
 
+def test_the_first_call_on_a_gpu_loads_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(cost.time, "monotonic", lambda: now[0])
+    loading = [60.0]
+
+    def work(images: int) -> float:
+        seconds = 0.001 * images + (loading.pop() if loading else 0.0)
+        now[0] += seconds
+        return seconds
+
+    gpu = torch.device("cuda")
+    found = cost.seconds_for(work, 84, least=2, smallest=0.001, guess=7.0, device=gpu)
+    assert found == pytest.approx(0.084)
+
+
 def test_nothing_is_timed_that_takes_too_long() -> None:
     def work(images: int) -> float:
         raise AssertionError("it would take too long")

@@ -15,6 +15,7 @@ from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.channels import channel_config
 from dreamdistill.shared.models.cost import num_filters
 from dreamdistill.shared.models.networks import NETWORKS
+from dreamdistill.shared.structure import operations
 from dreamdistill.shared.structure.groups import ChannelGroup, find_groups
 
 
@@ -154,6 +155,18 @@ class Opaque(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         out = self.after(torch.sort(self.before(x_NCHW), dim=1).values)
         return self.linear(out.mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", ["CELU", "ELU", "Hardsigmoid", "Hardtanh", "LeakyReLU", "ReLU6", "SELU"])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_channels_pass_activations_that_older_torch_does_not_tag(
+    kind: str, inplace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions before 2.14 do not say of some of them that they work element by element."""
+    monkeypatch.setattr(operations, "_TAG", torch.Tag.dynamic_output_shape)
+    activation = getattr(nn, kind)(inplace=inplace)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), activation, nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 16, 5))
+    assert [group.name for group in find_groups(network.eval(), torch.zeros(1, 3, 8, 8))] == ["0", "2"]
 
 
 def test_what_an_unknown_operation_reads_stays() -> None:
