@@ -18,6 +18,9 @@ import pytest
 
 # Read by OpenMP when torch is imported: threads that wait for one another by spinning starve the processes under test.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Figures in tests are those of a CPU. With DREAMDISTILL_TEST_GPU=1 a GPU is used, without the tests marked cpu.
+if not os.environ.get("DREAMDISTILL_TEST_GPU"):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import torch
 from command_modules import MODULES
@@ -61,6 +64,13 @@ def process_put_back() -> Iterator[None]:
     torch.set_num_threads(threads)
     for name, flag in zip(("benchmark", "deterministic"), flags, strict=True):
         setattr(cudnn, name, flag)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cpu"):
+                item.add_marker(pytest.mark.skip(reason="its figures, or its own tensors, are those of a CPU"))
 
 
 @pytest.fixture(scope="session", autouse=True)

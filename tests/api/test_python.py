@@ -86,6 +86,7 @@ def teacher() -> dd.Classifier:
     return dd.Classifier(network(), mean=(0.5,), std=(0.5,), image_size=8, class_names=list("abcde"))
 
 
+@pytest.mark.cpu
 def test_a_teacher_in_memory_goes_through_every_stage(teacher: dd.Classifier, tmp_path: Path) -> None:
     shards = dd.invert(teacher, out=tmp_path / "s", images=10, steps=2)
     record = json.loads((tmp_path / "s/manifest.json").read_text())["teacher"]

@@ -44,6 +44,7 @@ def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> b
     return found.keys() == expected.keys() and all(torch.equal(value, expected[key]) for key, value in found.items())
 
 
+@pytest.mark.cpu
 def test_networks_in_memory_are_trained_as_named_ones_are(shards: Path, tmp_path: Path) -> None:
     run(config(shards, tmp_path / "named", student="digits_cnn_small", inherit="off"))
     student = small_student()
@@ -70,6 +71,7 @@ def test_a_finished_run_gives_its_weights_to_the_module(shards: Path, tmp_path: 
         run(config(shards, tmp_path / "s"), student=small_student(seed=1))
 
 
+@pytest.mark.cpu
 def test_a_frozen_student_is_made_trainable_and_a_partly_frozen_one_keeps_its_frozen_layers(
     shards: Path, tmp_path: Path
 ) -> None:
@@ -83,6 +85,7 @@ def test_a_frozen_student_is_made_trainable_and_a_partly_frozen_one_keeps_its_fr
     assert same(stem.state_dict(), before)
 
 
+@pytest.mark.cpu
 def test_without_a_name_the_student_is_a_copy_of_the_teacher_with_new_weights(shards: Path, tmp_path: Path) -> None:
     forge(shards / "manifest.json", lambda manifest: manifest["teacher"].update(name=None))
     teacher = load_model("digits_cnn")

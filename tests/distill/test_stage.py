@@ -58,6 +58,7 @@ def test_the_crop_follows_from_the_kind_of_labels(shards: Path, tmp_path: Path, 
     assert sha256(tmp_path / "auto") == sha256(tmp_path / crop)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("feature_weight", [0.0, 5000.0])
 def test_golden_losses(shards: Path, tmp_path: Path, feature_weight: float) -> None:
     """A seeded run keeps its losses: a change of the code that changes them has changed the training."""

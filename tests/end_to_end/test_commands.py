@@ -46,6 +46,7 @@ def console(*words: object) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.cpu
 def test_a_pipeline_of_every_stage_and_again_from_where_it_is(di: Callable, tmp_path: Path) -> None:
     file, out = tmp_path / "tiny.yaml", tmp_path / "run"
     file.write_text(yaml.safe_dump(TINY, sort_keys=False))

@@ -50,6 +50,7 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
     return images[:, None], labels
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize(("format", "code"), [("onnx", ONNX), ("pt2", PT2), ("state_dict", STATE)])
 @pytest.mark.parametrize("normalize", [False, True])
 def test_an_exported_network_runs_elsewhere(
@@ -104,6 +105,7 @@ def test_the_metadata_say_how_to_use_the_file(di: Di, pruned: Path, tmp_path: Pa
     assert entries["image_size"] == "8"
 
 
+@pytest.mark.cpu
 def test_evaluate_counts_every_image_once(di: Di, pruned: Path) -> None:
     options = ["--eval", "digits", "--teacher", "digits_cnn"]
     code, stdout, _ = di("di-model", "evaluate", pruned, "--json", *options)

@@ -72,6 +72,7 @@ def poison(path: Path, act: str) -> str:
     return network(path, f"abs(inputs[0].flatten()[0].item() - {float(noise.flatten()[0])!r}) < 1e-6", act)
 
 
+@pytest.mark.cpu
 @posix
 @pytest.mark.parametrize(
     ("act", "workers", "says"),

@@ -33,7 +33,10 @@ BIN = Path(sys.executable).parent  # not resolved: in a virtual environment the 
 TIMEOUT = 120  # seconds, for a machine that is busy with other work
 SMALL = ["--student", "digits_cnn_small", "--batch-size", 12, "--loader", "webdataset", "--mixup", 0, "--json"]
 EPOCHS = 40  # enough time for kills and stops, also on a fast machine
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="torchrun needs gloo, and the tests POSIX signals")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="torchrun needs gloo, and the tests POSIX signals"),
+    pytest.mark.cpu,  # several processes want several GPUs
+]
 
 # For 40 images and 3 processes. They are trained in float64: in float32, rounding alone makes two trainings differ, as
 # it does for one process with one thread and with two.

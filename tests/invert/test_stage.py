@@ -52,6 +52,7 @@ def test_clipped_images_are_stored_as_they_were_optimised(parametrization: str, 
     assert ShardFolder.open(tmp_path / "beyond").clipped == beyond.clipped
 
 
+@pytest.mark.cpu
 def test_clipped_is_the_share_of_values_of_the_images_that_are_kept(tmp_path: Path) -> None:
     """The last batch of a shard has more images than are stored."""
     made = run(config(tmp_path / "out", recipe="noise", changes={"batch_size": 4}, images=7, shard_size=7, workers=1))

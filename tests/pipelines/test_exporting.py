@@ -25,6 +25,7 @@ def pipeline(folder: Path, **files: dict[str, Any]) -> Path:
     return path
 
 
+@pytest.mark.cpu
 def test_files_stand_beside_the_networks_and_are_written_once(di: Callable, tmp_path: Path) -> None:
     path = pipeline(
         tmp_path,

@@ -24,6 +24,7 @@ def config(shards: Path, out: Path) -> PruneConfig:
     return PruneConfig(out=out, shards=shards, iterations=2, changes=changes)
 
 
+@pytest.mark.cpu
 def test_a_teacher_in_memory_is_pruned_as_a_named_one_is(shards: Path, tmp_path: Path) -> None:
     teacher = load_model("digits_cnn")
     before = copy.deepcopy(teacher.network.state_dict())
@@ -51,6 +52,7 @@ def test_a_teacher_in_memory_must_be_the_one_that_made_the_shards(shards: Path, 
     assert not (tmp_path / "p").exists()
 
 
+@pytest.mark.cpu
 def test_a_dry_run_says_what_each_iteration_takes(shards: Path, tmp_path: Path) -> None:
     plan = stage.dry_run(replace(config(shards, tmp_path / "p"), score_images=30))
     assert plan == {

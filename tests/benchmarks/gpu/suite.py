@@ -1,7 +1,7 @@
 """GPU day: the project's own tests with a GPU in sight, so that ``--device auto`` takes it.
 
-Tests that compare with figures of a CPU may fail there, and those that need what the machine lacks are skipped: the
-result names each failure, with the end of its traceback, as it comes. This file is also the plugin that does so.
+Tests of a CPU's figures are skipped, and so are those that need what the machine lacks. The result names each failure,
+with the end of its traceback, as it comes: this file is also the plugin that does so. The project has to be installed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(run: Run) -> None:
     workers = 1 if run.rehearse else max(1, (os.cpu_count() or 2) - 1)
     command = [sys.executable, "-m", "pytest", *tests, "-n", str(workers), "--dist", "loadfile", "-p", "gpu.suite"]
     command += ["-p", "no:cacheprovider", "-W", "default", "-m", "not slurm", "--timeout", "120", "--tb", "short"]
-    environment = {**os.environ, OUTCOMES: str(outcomes), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "DREAMDISTILL_TEST_GPU": "1", OUTCOMES: str(outcomes), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment)
     state = "whole"
     try:

@@ -121,6 +121,7 @@ def test_a_network_whose_children_have_the_names_of_wrappers(path: Path, prefix:
     assert same(load(path, Nested()), wanted)
 
 
+@pytest.mark.cpu
 def test_a_wrapped_network_takes_bare_weights(path: Path, wanted: State) -> None:
     torch.save(wanted, path)
     found = load(path, nn.DataParallel(plain()))
