@@ -125,8 +125,11 @@ class ExtendJob:
             device=self.device,
         )
 
-    def criterion(self, head: tuple[str, ...]) -> Criterion:
+    def criterion(self, head: tuple[str, ...], *, dry_run: bool = False) -> Criterion:
         """The loss that the configuration names, or chooses.
+
+        Args:
+            dry_run: do not read the shards; the loss may weigh the classes otherwise, and takes as long.
 
         Raises:
             ConfigError: it needs another kind of head.
@@ -139,7 +142,7 @@ class ExtendJob:
         if name in ("auto", "abd"):
             linear = linear_head(network, head, self.example_NCHW)
             if linear is not None:
-                return ABD(**common, head=linear, class_weights_J=self._class_weights())
+                return ABD(**common, head=linear, class_weights_J=self._class_weights(dry_run=dry_run))
             if name == "abd":
                 raise ConfigError(
                     "--criterion abd needs a network that ends in one linear layer: take another criterion"
@@ -147,10 +150,10 @@ class ExtendJob:
             name = "deepinversion"
         return {"lwf-mc": LwFMC, "deepinversion": DeepInversionLoss}[name](**common)
 
-    def _class_weights(self) -> Tensor:
+    def _class_weights(self, *, dry_run: bool) -> Tensor:
         """Weights (J,) with which all classes count alike in the batches."""
-        counts_K = torch.zeros(self.old)
-        for plan in self.shards.plans():
+        counts_K = torch.ones(self.old) if dry_run else torch.zeros(self.old)
+        for plan in () if dry_run else self.shards.plans():
             for sample in self.shards.samples(plan):
                 counts_K[int(sample.logits.argmax())] += 1
         counts_L = torch.bincount(self.new.labels_N, minlength=self.new.num_classes)

@@ -102,7 +102,7 @@ def dry_run(config: ExtendConfig) -> dict[str, Any]:
         check_first(images, job.teacher.preprocessing)
     _warn_of_known(job, patience=PATIENCE)
     network, head = job.wider()
-    criterion, views = job.criterion(head), _views(job)
+    criterion, views = job.criterion(head, dry_run=True), _views(job)
     warn_of_no_effect(config, without_effect(config, views))
     batches = job.loader(resolve_loader(config.training.loader))
     epochs = config.training.passes(len(batches))
