@@ -100,7 +100,7 @@ class Objective:
             terms["tv"] = total_variation(x_NCHW)
         if recipe.alpha_l2:
             terms["l2"] = l2_norm(x_NCHW)
-        terms |= prior_terms
+        terms.update(prior_terms)  # |= is not known to the compiler of torch 2.6
         if recipe.alpha_similar:
             terms["similar"] = similarity(features_ND, targets_N)
         if student_NK is not None:
