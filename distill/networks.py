@@ -15,6 +15,7 @@ from ..shared.core.errors import ConfigError
 from ..shared.models.classifier import Classifier, load_model, reload_model
 from ..shared.models.comparison import check_same
 from ..shared.models.identity import MANIFEST_OF_SHARDS, ClassifierRecord
+from ..shared.models.loading import batchnorm_layers
 from ..shared.models.named_files import name_files
 from ..shared.models.preprocessing import Preprocessing
 from ..shared.models.state_dicts import weights_sha256
@@ -90,11 +91,13 @@ class Student:
         architecture: the name that builds it; None for a module in memory.
         start: sha256 of the weights that it starts from; None for the new weights of an architecture, which follow
             from the seed.
+        is_trained: whether these weights were trained. A module in memory shows it by a BatchNorm that has seen images.
     """
 
     network: nn.Module
     architecture: str | None
     start: str | None = None
+    is_trained: bool = False
 
     def load_saved(self, config: DistillConfig, device: torch.device) -> nn.Module:
         """The student as it was saved, in eval mode. A module in memory gets the saved weights, in place."""
@@ -125,7 +128,8 @@ def start_student(
         check_student(given, num_classes=num_classes, preprocessing=preprocessing, name=title)
         if not any(parameter.requires_grad for parameter in given.parameters()):
             given.requires_grad_(True)
-        return Student(network=given, architecture=None, start=weights_sha256(given))
+        is_trained = not all(batchnorm_layers(given).values())
+        return Student(network=given, architecture=None, start=weights_sha256(given), is_trained=is_trained)
     if config.init is not None:
         saved = load_model(str(config.init), code=config.code)
         if (saved.num_classes, saved.preprocessing) != (num_classes, preprocessing):
@@ -137,6 +141,7 @@ def start_student(
             network=saved.network.requires_grad_(True),
             architecture=saved.architecture,
             start=weights_sha256(saved.network),
+            is_trained=True,
         )
     if (name := config.student or record.name) is not None:
         architecture, network = new_network(

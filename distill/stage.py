@@ -32,7 +32,7 @@ from .events import require_tensorboard
 from .features import FIT_IMAGES
 from .inheriting import batches_to_inherit, choose_lineage, give_weights
 from .measuring import Agreement, measure_first
-from .networks import find_teacher, start_student
+from .networks import Student, find_teacher, start_student
 from .progress import Measure
 from .report import DistillReport, student_card
 from .step import choose_compiler, images_seen
@@ -96,7 +96,7 @@ def _run(
     lineage = choose_lineage(config, student, teacher)
     teacher_top1, measure = measure_first(teacher, images, shards)
     if not group.from_first(folder.has_model()):
-        _train(config, shards, teacher, folder, student.network.to(device), lineage, loader, measure, group)
+        _train(config, shards, teacher, folder, student, lineage, loader, measure, group, device)
         if group.is_first:
             save_model(
                 config.out,
@@ -185,22 +185,24 @@ def _train(
     shards: ShardFolder,
     teacher: Classifier | None,
     folder: ResultFolder,
-    student: nn.Module,
+    start: Student,
     lineage: Lineage | None,
     loader: str,
     measure: Measure,
     group: Group,
+    device: torch.device,
 ) -> None:
     # The others wait here: a damaged folder must not reach their readers.
     group.from_first(check_shards(shards, verify=config.verify) if group.is_first else None)
     training, preprocessing = config.training, Preprocessing.of(shards.manifest.teacher)
+    student = start.network.to(device)
     example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
     networks = {"student": student, "teacher": teacher.network if teacher else None, "example_NCHW": example_NCHW}
     first_NCHW = None
-    if lineage and teacher:
+    if teacher and (lineage or start.is_trained):
         scored = batches_to_inherit(config, shards, loader, example_NCHW.device)
         first_NCHW = first_images((x_NCHW for x_NCHW, _ in scored()), FIT_IMAGES)
-        if not group.from_first(folder.checkpoint.exists() and not config.overwrites):
+        if lineage and not group.from_first(folder.checkpoint.exists() and not config.overwrites):
             if group.is_first:
                 give_weights(student, teacher, lineage, scored)
             student.load_state_dict(group.from_first(student.state_dict()))

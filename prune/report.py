@@ -68,6 +68,18 @@ class PruneReport:
     seconds: float
     eval: str | None
 
+    def remark(self) -> str | None:
+        """What the user should know of the training; None if it made the network better.
+
+        Few images of many classes are soon known by heart, and the BatchNorms' statistics become those of their views.
+        """
+        if self.top1_ls is None or self.top1_after is None or self.top1_after >= self.top1_ls:
+            return None
+        return (
+            f"the training took top-1 from {self.top1_ls:.1%} to {self.top1_after:.1%}: --repair ls keeps the first;"
+            " more images or a lower --lr may do better"
+        )
+
 
 def compare(
     teacher: Classifier,

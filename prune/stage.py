@@ -18,6 +18,7 @@ from ..distill.measuring import measure_first
 from ..distill.progress import Measure
 from ..shared.cli.cards import save_card
 from ..shared.cli.checking import check_shards
+from ..shared.cli.effects import warn
 from ..shared.cli.progress import ProgressBar
 from ..shared.core.device import make_deterministic
 from ..shared.core.errors import DreamError
@@ -93,6 +94,8 @@ def _run(job: PruneJob) -> PruneReport:
     )
     save_card(config.out, pruned_card(config, report, teacher))
     folder.finish(report)
+    if (remark := report.remark()) is not None:
+        warn(remark)
     return report
 
 

@@ -15,6 +15,7 @@ from forging import forge
 
 from dreamdistill.distill import stage
 from dreamdistill.distill.config import DistillConfig
+from dreamdistill.distill.features import StudentWithRegressors
 from dreamdistill.shared.core.errors import ConfigError
 from dreamdistill.shared.models.checkpoints import save_model
 from dreamdistill.shared.models.classifier import load_model
@@ -113,6 +114,23 @@ def test_a_student_starts_from_a_saved_one(shards: Path, tmp_path: Path) -> None
         DistillConfig(student="digits_cnn", init=tmp_path / "first")
     with pytest.raises(ConfigError, match="classes, image size"):
         run(replace(on, init=of_other_images(tmp_path / "other", tmp_path / "first")))
+
+
+def test_regressors_are_fitted_where_a_student_begins_with_trained_weights(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[int] = []
+    monkeypatch.setattr(StudentWithRegressors, "fit", lambda self, x_NCHW, features: fitted.append(len(features)))
+    settings = config(shards, tmp_path / "new")
+    settings = replace(settings, changes={**settings.changes, "feature_weight": 100.0})
+    run(settings)
+    assert not fitted
+    run(replace(settings, student=None, init=tmp_path / "new", out=tmp_path / "init"))
+    assert fitted
+    fitted.clear()
+    memory = replace(settings, student=None, out=tmp_path / "memory")
+    stage.run(memory, student=load_model(str(tmp_path / "new")).network)
+    assert fitted
 
 
 def test_learning_from_the_first_rounds_alone(shards: Path, tmp_path: Path, di: Callable) -> None:

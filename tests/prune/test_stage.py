@@ -7,12 +7,14 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from dreamdistill.prune import schedule, stage
 from dreamdistill.prune.config import PruneConfig
+from dreamdistill.prune.report import PruneReport
 from dreamdistill.shared.core.errors import ConfigError, DreamError
 from dreamdistill.shared.models.checkpoints import MODEL_WEIGHTS
 from dreamdistill.shared.models.classifier import load_model
@@ -120,3 +122,18 @@ def test_a_run_that_goes_on_makes_the_cut_that_it_chose_by_the_clock(
     (tmp_path / "p/model.json").unlink()
     with pytest.raises(DreamError, match=r"choices.json is damaged .* --overwrite"):
         stage.run(settings)
+
+
+def test_a_training_that_made_it_worse_is_told() -> None:
+    sizes = [f"{what}_{when}" for what in ("filters", "parameters", "macs") for when in ("before", "after")]
+    times = [f"latency_{one}{when}_ms" for one in ("", "one_") for when in ("before", "after")]
+    record: dict[str, Any] = {**dict.fromkeys(sizes, 1), **dict.fromkeys(times, 1.0), "blocks_removed": ()}
+    record |= {"top1_before": 0.9, "top1_raw": 0.1, "seconds": 1.0, "eval": "x"}
+
+    def remark(ls: float | None, after: float | None) -> str | None:
+        return PruneReport(**record, top1_ls=ls, top1_after=after).remark()
+
+    assert remark(0.5, 0.5) is remark(0.5, 0.6) is remark(None, 0.1) is remark(0.5, None) is None
+    told = remark(0.49, 0.416)
+    assert told is not None
+    assert "from 49.0% to 41.6%: --repair ls" in told
