@@ -41,7 +41,10 @@ def measure(run: Run) -> None:
     workers = 1 if run.rehearse else max(1, (os.cpu_count() or 2) - 1)
     command = [sys.executable, "-m", "pytest", *tests, "-n", str(workers), "--dist", "loadfile", "-p", "gpu.suite"]
     command += ["-p", "no:cacheprovider", "-W", "default", "-m", "not slurm", "--timeout", "120", "--tb", "short"]
-    environment = {**os.environ, "DREAMDISTILL_TEST_GPU": "1", OUTCOMES: str(outcomes), "OMP_NUM_THREADS": "1"}
+    outcomes.touch()
+    # Where this part is tested, a worker of pytest-xdist runs it, and its own workers would be taken for that one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    environment |= {"DREAMDISTILL_TEST_GPU": "1", OUTCOMES: str(outcomes), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment)
     state = "whole"
     try:
