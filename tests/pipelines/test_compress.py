@@ -91,7 +91,7 @@ def test_from_a_network_to_files(
     monkeypatch.setattr(choosing, "FIXED", 0.0)
     monkeypatch.setattr(choosing, "FEWEST", 32)
     out = tmp_path / "out"
-    asked = ["compress", "--teacher", "digits_cnn", "--eval", "digits", "--no-flip", "--out", out, "--minutes", "0.3"]
+    asked = ["compress", "--teacher", "digits_cnn", "--eval", "digits", "--no-flip", "--out", out, "--minutes", "0.6"]
     plan = di("di-run", *asked, "--dry-run", "--json")
     assert plan.code == 0, plan.stderr
     assert not out.exists()
