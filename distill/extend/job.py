@@ -152,9 +152,14 @@ class ExtendJob:
 
     def _class_weights(self, *, dry_run: bool) -> Tensor:
         """Weights (J,) with which all classes count alike in the batches."""
-        counts_K = torch.ones(self.old) if dry_run else torch.zeros(self.old)
-        for plan in () if dry_run else self.shards.plans():
-            for sample in self.shards.samples(plan):
-                counts_K[int(sample.logits.argmax())] += 1
+        counts_K = torch.ones(self.old) if dry_run else self._answered()
         counts_L = torch.bincount(self.new.labels_N, minlength=self.new.num_classes)
         return balanced_weights(counts_K, counts_L, self.config.share)
+
+    def _answered(self) -> Tensor:
+        """For how many synthetic images the teacher answered each old class, (K,)."""
+        counts_K = torch.zeros(self.old)
+        for plan in self.shards.plans():
+            for sample in self.shards.samples(plan):
+                counts_K[int(sample.logits.argmax())] += 1
+        return counts_K

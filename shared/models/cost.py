@@ -14,7 +14,6 @@ from .features import last_linear
 # Multiply-adds of forward passes that a core, or an H100, does in a second of eager steps, forward and backward
 # (measured, docs/performance.md).
 MACS_PER_SECOND = {"cpu": 15e9, "cuda": 5e12}
-CPU = torch.device("cpu")
 PATIENCE = 2.0  # seconds that a dry run takes to time steps
 WARM_UP_ROUNDS = 3  # not timed: cuDNN chooses its kernels, caches fill, and clock rates settle
 
@@ -103,7 +102,7 @@ def seconds_for(
     least: int,
     smallest: float,
     guess: float,
-    device: torch.device = CPU,
+    device: torch.device,
 ) -> float:
     """What ``call(images)`` would return, found in about :data:`PATIENCE` seconds.
 

@@ -79,7 +79,7 @@ def test_a_member_of_gigabytes_is_not_read_into_memory(tmp_path: Path, kind: byt
     info = tarfile.TarInfo("0.png")
     info.type, info.size = kind, 3 * 2**30
     (tmp_path / "x.tar.gz").write_bytes(gzip.compress(info.tobuf() + bytes(10**6)))
-    with pytest.raises(ConfigError, match=r"x.tar.gz cannot be read: .*(larger|too long|empty header)"):
+    with pytest.raises(ConfigError, match=r"x.tar.gz cannot be read: .*(larger|too long)"):
         list(read_tar(tmp_path / "x.tar.gz", Classes(number=10)))
 
 

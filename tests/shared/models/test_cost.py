@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from dreamdistill.shared.models import cost
 
+CPU = torch.device("cpu")
+
 
 def small_network() -> nn.Module:
     return nn.Sequential(
@@ -99,7 +101,9 @@ def test_as_many_images_are_timed_as_take_a_few_seconds(
         seconds[0] += images * an_image
         return images * an_image * 1000  # of a thousand steps
 
-    assert cost.seconds_for(work, 84, least=1, smallest=0.5, guess=7.0) == pytest.approx(84 * an_image * 1000)
+    assert cost.seconds_for(work, 84, least=1, smallest=0.5, guess=7.0, device=CPU) == pytest.approx(
+        84 * an_image * 1000
+    )
     assert worked == sizes
     assert seconds[0] <= cost.PATIENCE
 
@@ -123,4 +127,4 @@ def test_nothing_is_timed_that_takes_too_long() -> None:
     def work(images: int) -> float:
         raise AssertionError("it would take too long")
 
-    assert cost.seconds_for(work, 84, least=1, smallest=cost.PATIENCE, guess=7.0) == 7.0
+    assert cost.seconds_for(work, 84, least=1, smallest=cost.PATIENCE, guess=7.0, device=CPU) == 7.0

@@ -162,7 +162,7 @@ class Opaque(nn.Module):
 def test_channels_pass_activations_that_older_torch_does_not_tag(
     kind: str, inplace: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Versions before 2.14 do not say of some of them that they work element by element."""
+    """Versions 2.6 and 2.11 do not say of some of them that they work element by element."""
     monkeypatch.setattr(operations, "_TAG", torch.Tag.dynamic_output_shape)
     activation = getattr(nn, kind)(inplace=inplace)
     network = nn.Sequential(nn.Conv2d(3, 8, 3), activation, nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 16, 5))
