@@ -69,6 +69,9 @@ class PruneConfig(StageConfig):
     latency_batch: int = setting(
         1, help="images in a forward pass when latency is measured, also for --latency", min=1, advanced=True
     )
+    latency_compile: bool = setting(
+        False, help="measure latency with torch.compile, as the network will run, also for --latency", advanced=True
+    )
     verify: bool = setting(
         True, help="check every byte of the shards first, those that were checked before excepted", advanced=True
     )

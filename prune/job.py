@@ -18,7 +18,7 @@ from .config import Budget, PruneConfig
 from .patterns import Patterns
 from .planning import PruningPlan, plan_pruning
 from .repair import make_training_loader
-from .units import Unit, unit_of
+from .units import Latency, Unit, unit_of
 
 FAST = 8, 4, 2, 1  # tensor cores take channels in eights, and vector units do at best; else the nearest to that
 
@@ -29,6 +29,7 @@ class PruneJob:
 
     Attributes:
         example_NCHW: one image of noise, for shapes and costs; scores do not depend on it.
+        clock: of networks and layers, with the latency batch.
         unit: that the budget counts.
     """
 
@@ -37,6 +38,7 @@ class PruneJob:
     teacher: Classifier
     device: torch.device
     example_NCHW: Tensor
+    clock: Latency
     unit: Unit
 
     @classmethod
@@ -52,13 +54,15 @@ class PruneJob:
         device = pick_device(config.device)
         shards = ShardFolder.open(config.shards)
         teacher = load_teacher(config, shards.manifest.teacher, given, device)
+        clock = Latency(batch=config.latency_batch, device=device, compiled=config.latency_compile)
         return cls(
             config=config,
             shards=shards,
             teacher=teacher,
             device=device,
             example_NCHW=teacher.preprocessing.noise(device),
-            unit=unit_of(config.budget, batch=config.latency_batch, device=device),
+            clock=clock,
+            unit=unit_of(config.budget, clock),
         )
 
     def plan(self, budget: Budget | None = None) -> PruningPlan:

@@ -14,7 +14,7 @@ from ..shared.structure.groups import ChannelGroup
 from ..shared.structure.layers import LayerShape, layer_shapes
 from .job import PruneJob
 from .planning import PruningPlan
-from .units import COUNTED, Latency
+from .units import COUNTED
 
 LAYERS = "layers.csv"
 COLUMNS = (
@@ -44,7 +44,6 @@ def write_layers(path: Path, job: PruneJob, plan: PruningPlan, network: nn.Modul
     """
     before = layer_shapes(job.teacher.network, job.example_NCHW)
     after = layer_shapes(network, job.example_NCHW)
-    clock = job.unit if isinstance(job.unit, Latency) else Latency(batch=job.config.latency_batch, device=job.device)
     writers = {layer: group for group in plan.found for layer in group.outputs}
     dropped = dropped_blocks(network)
     text = io.StringIO()
@@ -66,8 +65,8 @@ def write_layers(path: Path, job: PruneJob, plan: PruningPlan, network: nn.Modul
                 left.outputs if left else 0,
                 round(COUNTED["macs"].layer(shape)),
                 round(COUNTED["macs"].layer(left)) if left else 0,
-                round(clock.layer(shape), 4),
-                round(clock.layer(left), 4) if left else 0,
+                round(job.clock.layer(shape), 4),
+                round(job.clock.layer(left), 4) if left else 0,
                 " ".join(each for each in tied if before[each].kind != "norm"),
                 _why_kept(shape, left, group, plan),
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -11,13 +11,14 @@ from ..shared.core.files import cut_path
 from ..shared.data.accuracy import top1
 from ..shared.data.labelled import LabelledSet
 from ..shared.models.classifier import Classifier
-from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
+from ..shared.models.cost import count_macs, num_filters, num_parameters
 from ..shared.models.dropped import dropped_blocks
 from ..shared.report.card import ModelCard
 from ..shared.report.commands import command_line
 from ..shared.report.parts import percent
 from .config import PruneConfig
 from .layer_table import LAYERS
+from .units import Latency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,8 @@ class PruneReport:
         blocks_removed: names of the residual blocks that are gone.
         filters_before, filters_after: see :func:`~dreamdistill.shared.models.cost.num_filters`.
         macs_before, macs_after: multiply-adds of one image.
-        latency_before_ms, latency_after_ms: of one forward of ``latency_batch`` images, medians, measured in turn.
+        latency_before_ms, latency_after_ms: of one forward of ``latency_batch`` images, medians, measured in turn;
+            compiled with ``latency_compile``.
         latency_one_before_ms, latency_one_after_ms: the same of one image.
         seconds: of scoring, surgery and training.
     """
@@ -90,7 +92,7 @@ def compare(
     top1_before: float | None,
     pruned: Pruned,
     example_NCHW: Tensor,
-    latency_batch: int,
+    clock: Latency,
     seconds: float,
 ) -> PruneReport:
     """The report of a pruned network beside its teacher.
@@ -101,12 +103,13 @@ def compare(
         top1_before: the teacher's, which was measured before the work.
         pruned: what was measured of the network before it was trained.
         example_NCHW: one image, on the device of both networks.
+        clock: measures both networks.
         seconds: of scoring, surgery and training.
     """
-    batch_NCHW = example_NCHW.expand(latency_batch, -1, -1, -1).contiguous()
-    latency = one = paired_latency_ms([teacher.network, network], batch_NCHW)
-    if latency_batch > 1:
-        one = paired_latency_ms([teacher.network, network], example_NCHW)
+    both = [teacher.network, network]
+    latency = one = clock.of_networks(both, example_NCHW)
+    if clock.batch > 1:
+        one = replace(clock, batch=1).of_networks(both, example_NCHW)
     return PruneReport(
         top1_before=top1_before,
         top1_raw=pruned.top1_raw,
@@ -132,6 +135,10 @@ def _latency(after: float, before: float) -> str:
     return f"{after:.4g} ({after / before:.3g} of the teacher's {before:.4g})"
 
 
+def _timed(images: str, config: PruneConfig) -> str:
+    return f"milliseconds {images}{', compiled' if config.latency_compile else ''}"
+
+
 def outcome(config: PruneConfig, report: PruneReport) -> Outcome:
     out = config.out
     return Outcome(
@@ -145,8 +152,8 @@ def outcome(config: PruneConfig, report: PruneReport) -> Outcome:
             "filters": share_of(report.filters_after, report.filters_before),
             "parameters": share_of(report.parameters_after, report.parameters_before),
             "multiply-adds an image": share_of(report.macs_after, report.macs_before),
-            "milliseconds an image": _latency(report.latency_one_after_ms, report.latency_one_before_ms),
-            f"milliseconds for {config.latency_batch} images": _latency(
+            _timed("an image", config): _latency(report.latency_one_after_ms, report.latency_one_before_ms),
+            _timed(f"for {config.latency_batch} images", config): _latency(
                 report.latency_after_ms, report.latency_before_ms
             )
             if config.latency_batch > 1
@@ -178,7 +185,7 @@ def pruned_card(config: PruneConfig, report: PruneReport, teacher: Classifier) -
             "filters": share_of(report.filters_after, report.filters_before),
             "parameters": share_of(report.parameters_after, report.parameters_before),
             "multiply-adds an image": share_of(report.macs_after, report.macs_before),
-            "milliseconds an image": _latency(report.latency_one_after_ms, report.latency_one_before_ms),
+            _timed("an image", config): _latency(report.latency_one_after_ms, report.latency_one_before_ms),
             "seconds of work": report.seconds,
         },
         top1=report.top1_after,

@@ -89,7 +89,7 @@ def _run(job: PruneJob) -> PruneReport:
         top1_before=top1_before,
         pruned=pruned,
         example_NCHW=job.example_NCHW,
-        latency_batch=config.latency_batch,
+        clock=job.clock,
         seconds=round(pruned.seconds + folder.training_seconds(), 3),
     )
     save_card(config.out, pruned_card(config, report, teacher))

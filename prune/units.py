@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
+from ..shared.models.compiling import compiled_networks
 from ..shared.models.cost import count_macs, num_filters, num_parameters, paired_latency_ms
 from ..shared.structure.layers import LayerShape
 from .config import Budget
@@ -64,10 +66,12 @@ class Latency(Unit):
     Attributes:
         batch: images in a pass.
         device: that computes it.
+        compiled: whether networks are compiled first. Layers alone are not, since each of hundreds would take seconds.
     """
 
     batch: int
     device: torch.device
+    compiled: bool = False
     is_measured: bool = field(default=True, init=False)
     _known: dict[LayerShape, float] = field(default_factory=dict, init=False, repr=False)
 
@@ -78,12 +82,22 @@ class Latency(Unit):
         return self._known[layer]
 
     def whole(self, network: nn.Module, example_NCHW: Tensor) -> float:
-        return paired_latency_ms([network], self.images(example_NCHW))[0]
+        return self.of_networks([network], example_NCHW)[0]
 
     def share(self, network: nn.Module, whole: nn.Module, example_NCHW: Tensor) -> float:
         """What a network takes of another one's time. Both are measured in turn."""
-        smaller, larger = paired_latency_ms([network, whole], self.images(example_NCHW))
+        smaller, larger = self.of_networks([network, whole], example_NCHW)
         return smaller / larger
+
+    def of_networks(self, networks: Sequence[nn.Module], example_NCHW: Tensor) -> list[float]:
+        """What each network takes, for images like this one. All are measured in turn."""
+        return paired_latency_ms(self.runnable(networks), self.images(example_NCHW))
+
+    def runnable(self, networks: Sequence[nn.Module]) -> Sequence[Callable[[Tensor], object]]:
+        """The networks' forward passes as they are timed."""
+        if not self.compiled:
+            return networks
+        return compiled_networks(networks, self.device, lambda line: print(f"prune: {line}", file=sys.stderr))
 
     def images(self, example_NCHW: Tensor) -> Tensor:
         return example_NCHW.expand(self.batch, -1, -1, -1).contiguous()
@@ -99,13 +113,13 @@ class Latency(Unit):
         return timer.blocked_autorange(min_run_time=TIMED).median * 1e3
 
 
-def unit_of(budget: Budget, *, batch: int, device: torch.device) -> Unit:
+def unit_of(budget: Budget, clock: Latency) -> Unit:
     """What a budget counts.
 
     Args:
-        batch: images in a forward pass, where that is time.
+        clock: measures it where that is time.
     """
-    return Latency(batch=batch, device=device) if budget.option == "latency" else COUNTED[budget.option]
+    return clock if budget.option == "latency" else COUNTED[budget.option]
 
 
 def _filters(layer: LayerShape) -> float:

@@ -35,7 +35,7 @@ OPTIONS = {
     " --engine --address --rank --world --grace",
     "distill.cli": f"{ALL} {TRAINING} --shards --rounds --student --inherit --init --teacher --weights --eval --verify",
     "prune.cli": f"{ALL} {TRAINING} --shards --ratio --macs --latency --params --curve --keep --only --round-to"
-    " --iterations --score-images --repair --teacher --weights --latency-batch --eval --verify",
+    " --iterations --score-images --repair --teacher --weights --latency-batch --latency-compile --eval --verify",
     "pipelines.compress.cli": "--out --seed --device --code --json --config --dry-run --overwrite --debug --version"
     " --help-all --teacher --weights --num-classes --mean --std --image-size --class-names --target --minutes --eval"
     " --flip --normalize --latency-batch --workers",

@@ -20,7 +20,7 @@ from ...invert.plan import IMAGES_PER_SHARD, make_plan, place_round
 from ...invert.recipe import Recipe
 from ...prune.config import PruneConfig
 from ...prune.job import plan_for
-from ...prune.units import unit_of
+from ...prune.units import Latency, unit_of
 from ...shared.core.config import from_mapping
 from ...shared.core.errors import ConfigError
 from ...shared.data.accuracy import check_first
@@ -130,7 +130,8 @@ def examine(config: CompressConfig) -> tuple[Inputs, Rates]:
     option, share = config.budget
     prune = from_mapping(PruneConfig, {"latency_batch": config.latency_batch, option: share})
     example_NCHW = teacher.preprocessing.noise(device)
-    plan_for(teacher, prune, example_NCHW, unit_of(prune.budget, batch=config.latency_batch, device=device))
+    clock = Latency(batch=config.latency_batch, device=device)
+    plan_for(teacher, prune, example_NCHW, unit_of(prune.budget, clock))
     return inputs, _rates(inputs, config)
 
 

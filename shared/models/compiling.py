@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -77,6 +77,28 @@ class Compiler:
             return ready[shape](*arguments)
 
         return call  # type: ignore[return-value]
+
+
+def compiled_networks(networks: Sequence[nn.Module], device: torch.device, log: Log) -> list[Callable[[Tensor], Any]]:
+    """Forward passes of the networks without gradients, compiled at their first call: to time them as they will run.
+
+    What the process compiled before is compiled again when it is next called: torch keeps the graphs of eight networks
+    at most. So only the networks of the last call are compiled at any time.
+
+    Args:
+        networks: on the device, in eval mode.
+        log: see :class:`Compiler`.
+    """
+    torch.compiler.reset()
+    compiler = Compiler(device=device, log=log)
+
+    def forward_of(network: nn.Module) -> Callable[[Tensor], Any]:
+        def forward(x_NCHW: Tensor) -> Any:
+            return network(x_NCHW)
+
+        return forward
+
+    return [compiler(forward_of(network.eval()), "a network that is timed") for network in networks]
 
 
 def _try(fast: Callable[..., Any], arguments: tuple[Any, ...], trains: nn.Module | None) -> None:

@@ -1,6 +1,6 @@
 """How close ``di-prune --latency`` comes to its budget: what is left is timed again, beside the whole network.
 
-    python tests/benchmarks/bench_latency.py --json
+    python tests/benchmarks/bench_latency.py [--compile] --json
 
 Weights are random, with BatchNorms that have seen noise: time does not depend on what a network knows. It prints, for
 each network and batch, the shares of the time (median of paired rounds) and of the multiply-adds that are left, and how
@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--left", type=float, default=0.5, help="share of the time that may be left")
+    parser.add_argument("--compile", action="store_true", help="the networks' time is that of torch.compile")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = pick_device(options.device)
@@ -43,22 +44,23 @@ def main() -> None:
     for name, side in NETWORKS.items():
         for batch in BATCHES:
             title = f"{name}, {side} px, batch {batch}"
-            found[title] = measure(calibrated(name, side).to(device), side, batch, options.left)
+            unit = Latency(batch=batch, device=device, compiled=options.compile)
+            found[title] = measure(calibrated(name, side).to(device), side, unit, options.left)
             print(title, found[title], file=sys.stderr, flush=True)
     if options.json:
-        print(json.dumps({"threads": torch.get_num_threads(), "device": device.type, "left": options.left, **found}))
+        how = {"threads": torch.get_num_threads(), "device": device.type, "compiled": options.compile}
+        print(json.dumps({**how, "left": options.left, **found}))
         return
     for title, each in found.items():
         print(f"{title}: {each['latency']:.3f} of the time, {each['macs']:.3f} of the multiply-adds")
 
 
-def measure(network: nn.Module, side: int, batch: int, left: float) -> dict[str, float]:
+def measure(network: nn.Module, side: int, unit: Latency, left: float) -> dict[str, float]:
     started = time.monotonic()
     network.requires_grad_(False)
-    device = next(network.parameters()).device
+    device = unit.device
     example_NCHW = torch.randn(1, 3, side, side, device=device)
     x_NCHW, targets_N = torch.randn(IMAGES, 3, side, side, device=device), torch.arange(IMAGES, device=device) % 10
-    unit = Latency(batch=batch, device=device)
     budget = Budget(option="latency", left=left)
     plan = plan_pruning(network, budget, example_NCHW=example_NCHW, unit=unit, round_to=FAST)
     cut = prune_network(
@@ -66,9 +68,9 @@ def measure(network: nn.Module, side: int, batch: int, left: float) -> dict[str,
         example_NCHW=example_NCHW,
     ).fitted.network  # fmt: skip
     seconds = time.monotonic() - started
-    images = unit.images(example_NCHW)
+    images, timed = unit.images(example_NCHW), unit.runnable([network, cut])
     with torch.no_grad():
-        times = paired_rounds([lambda: network(images), lambda: cut(images)], device=device, rounds=ROUNDS)
+        times = paired_rounds([lambda run=run: run(images) for run in timed], device=device, rounds=ROUNDS)
     return {
         "latency": round(float((times[:, 1] / times[:, 0]).median()), 4),
         "macs": round(count_macs(cut, example_NCHW) / count_macs(network, example_NCHW), 4),

@@ -53,6 +53,16 @@ def test_a_shape_is_timed_once_and_a_wide_layer_takes_longer() -> None:
     assert clock.layer(replace(wide, biased=True)) == clock.layer(wide)
 
 
+def test_networks_are_timed_compiled_where_they_will_run_compiled(capfd: pytest.CaptureFixture[str]) -> None:
+    clock = Latency(batch=4, device=CPU, compiled=True)
+    for width in range(8, 13):  # torch keeps the graphs of eight networks at most
+        one, other = (nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU()).requires_grad_(False) for _ in range(2))
+        assert 0.1 < clock.share(one, other, torch.randn(1, 3, 8, 8)) < 10
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 10
+    assert all("compiled a network that is timed for (4, 3, 8, 8)" in line for line in lines)
+
+
 class Clock(Latency):
     """A device on which every network takes a third of the time for nothing, and the rest by its multiply-adds."""
 
