@@ -9,7 +9,7 @@ from typing import Any
 
 from ..shared.core.config import StageConfig, changes_to, setting
 from ..shared.core.errors import ConfigError
-from .recipe import STUDENT, Training
+from .recipe import REPAIR, STUDENT, Training
 
 _ADAPTIVE = "Adaptive rounds"
 
@@ -50,7 +50,16 @@ class DistillConfig(StageConfig):
 
     @property
     def training(self) -> Training:
-        return STUDENT.changed(self.changes)
+        """The settings that do not depend on the student's first weights, as all but those of :data:`REPAIR` do not."""
+        return self.training_of(trained=False)
+
+    def training_of(self, *, trained: bool) -> Training:
+        """All settings.
+
+        Args:
+            trained: whether the student begins with weights that were trained.
+        """
+        return (REPAIR if trained else STUDENT).changed(self.changes)
 
     def check(self) -> None:
         _ = self.training  # raises ConfigError for a change that makes no sense

@@ -37,11 +37,18 @@ class Training(Settings):
     )
     lr: float = setting(
         0.05,
-        help="highest learning rate: how far a step turns a weight, as a share of its length",
+        help="highest learning rate: how far a step turns a weight, as a share of its length; 0.01 where the network"
+        " begins with trained weights",
         above=0,
         group=_TRAINING,
     )
-    warmup_epochs: int = setting(8, help="epochs of linear warm-up", min=0, group=_TRAINING, advanced=True)
+    warmup_epochs: int = setting(
+        8,
+        help="epochs of linear warm-up; 1 where the network begins with trained weights",
+        min=0,
+        group=_TRAINING,
+        advanced=True,
+    )
     momentum: float = setting(
         0.9,
         help="Nesterov momentum, and Adam's first decay rate for biases and BatchNorms",
@@ -134,7 +141,7 @@ class Training(Settings):
 
 
 STUDENT = Training()
-REPAIR = Training(lr=0.03, warmup_epochs=1)  # as a student, but the network begins with trained weights
+REPAIR = Training(lr=0.01, warmup_epochs=1)  # the network begins with trained weights: longer steps overwrite them
 # New classes: labels are those of whole images, and the network begins with trained weights.
 EXTEND = Training(
     epochs=20,

@@ -17,22 +17,21 @@ from ..shared.data.labelled import open_labelled
 from ..shared.models.checkpoints import save_model
 from ..shared.models.classifier import Classifier
 from ..shared.models.cost import count_macs, num_parameters
-from ..shared.models.preprocessing import Preprocessing
 from ..shared.models.results import ResultFolder
 from ..shared.shards.folder import ShardFolder
 from ..shared.shards.loaders import make_loader, resolve_loader
-from ..shared.structure.inheritance import Lineage
 from ..shared.structure.targets import first_images
 from .config import DistillConfig
 from .criterion import Distillation
-from .distributed import Group, joined, share_processors, torchrun_place
+from .distributed import ALONE, Group, joined, share_processors, torchrun_place
 from .effects import without_effect
 from .estimate import seconds_a_step
 from .events import require_tensorboard
 from .features import FIT_IMAGES
-from .inheriting import batches_to_inherit, choose_lineage, give_weights
+from .inheriting import batches_to_inherit, give_weights
+from .job import DistillJob
 from .measuring import Agreement, measure_first
-from .networks import Student, find_teacher, start_student
+from .networks import find_teacher, start_student
 from .progress import Measure
 from .report import DistillReport, student_card
 from .step import choose_compiler, images_seen
@@ -93,10 +92,10 @@ def _run(
         if given_student is not None:
             student.load_saved(config, device)
         return finished
-    lineage = choose_lineage(config, student, teacher)
+    job = DistillJob.of(config, shards, teacher, student, loader=loader, group=group, device=device)
     teacher_top1, measure = measure_first(teacher, images, shards)
     if not group.from_first(folder.has_model()):
-        _train(config, shards, teacher, folder, student, lineage, loader, measure, group, device)
+        _train(job, folder, measure)
         if group.is_first:
             save_model(
                 config.out,
@@ -104,16 +103,15 @@ def _run(
                 architecture=student.architecture,
                 num_classes=record.num_classes,
                 class_names=record.class_names,
-                preprocessing=Preprocessing.of(record),
+                preprocessing=job.preprocessing,
             )
     if not group.is_first:
         return None
-    saved, preprocessing = student.load_saved(config, device), Preprocessing.of(record)
-    example_NCHW = preprocessing.blank(1, device)
+    saved, example_NCHW = student.load_saved(config, device), job.example_NCHW
     report = DistillReport(
         teacher_top1=teacher_top1,
-        student_top1=top1(saved, images, preprocessing) if images else None,
-        inherited=lineage is not None,
+        student_top1=top1(saved, images, job.preprocessing) if images else None,
+        inherited=job.lineage is not None,
         agreement=(measure if isinstance(measure, Agreement) else Agreement(shards)).share(saved),
         parameters=num_parameters(saved),
         teacher_parameters=num_parameters(teacher.network) if teacher else None,
@@ -138,19 +136,15 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
         return None
     device = pick_device(config.device, place.local_rank)
     shards = ShardFolder.open(config.shards, rounds=config.rounds)
-    record, training = shards.manifest.teacher, config.training
-    preprocessing = Preprocessing.of(record)
+    record = shards.manifest.teacher
     teacher = find_teacher(config, record, None, device, warn=True)
     student = start_student(config, record, None, teacher)
+    loader = resolve_loader(config.training.loader)
+    job = DistillJob.of(config, shards, teacher, student, loader=loader, group=ALONE, device=device)
+    training, preprocessing = job.training, job.preprocessing
     steps = shards.num_batches(training.batch_size)
     epochs = training.passes(steps)
-    network = student.network.to(device)
-    criterion = Distillation.of(
-        training,
-        student=network,
-        teacher=teacher.network if teacher else None,
-        example_NCHW=preprocessing.blank(1, device),
-    )
+    criterion = Distillation.of(training, **job.networks)
     if config.eval:
         check_first(open_labelled(config.eval, record.num_classes, record.class_names), preprocessing)
     views = criterion.views(training, preprocessing)
@@ -159,7 +153,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     count = max(2, min(training.batch_size, shards.num_samples) // place.world)
     with share_processors(place):
         seconds = seconds_a_step(
-            network,
+            student.network,
             teacher.network if teacher and criterion.teacher is not None else None,
             criterion,
             views=views,
@@ -170,55 +164,43 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
         )
     return {
         "student": student.architecture,
-        "inherits": choose_lineage(config, student, teacher) is not None,
+        "inherits": job.lineage is not None,
         "images": shards.num_samples,
         "epochs": epochs,
         "steps": epochs * steps,
+        "lr": training.lr,
         "labels": "stored" if criterion.teacher is None else "teacher",
         "feature_maps": [pair.teacher.side for pair in criterion.pairs],
         "seconds": round(epochs * steps * seconds, 1),
     }
 
 
-def _train(
-    config: DistillConfig,
-    shards: ShardFolder,
-    teacher: Classifier | None,
-    folder: ResultFolder,
-    start: Student,
-    lineage: Lineage | None,
-    loader: str,
-    measure: Measure,
-    group: Group,
-    device: torch.device,
-) -> None:
+def _train(job: DistillJob, folder: ResultFolder, measure: Measure) -> None:
+    config, shards, teacher, group, training = job.config, job.shards, job.teacher, job.group, job.training
     # The others wait here: a damaged folder must not reach their readers.
     group.from_first(check_shards(shards, verify=config.verify) if group.is_first else None)
-    training, preprocessing = config.training, Preprocessing.of(shards.manifest.teacher)
-    student = start.network.to(device)
-    example_NCHW = preprocessing.blank(1).to(next(student.parameters()))
-    networks = {"student": student, "teacher": teacher.network if teacher else None, "example_NCHW": example_NCHW}
+    student = job.student.network
     first_NCHW = None
-    if teacher and (lineage or start.is_trained):
-        scored = batches_to_inherit(config, shards, loader, example_NCHW.device)
+    if teacher and job.begins_trained:
+        scored = batches_to_inherit(config, shards, job.loader, job.device)
         first_NCHW = first_images((x_NCHW for x_NCHW, _ in scored()), FIT_IMAGES)
-        if lineage and not group.from_first(folder.checkpoint.exists() and not config.overwrites):
+        if job.lineage and not group.from_first(folder.checkpoint.exists() and not config.overwrites):
             if group.is_first:
-                give_weights(student, teacher, lineage, scored)
+                give_weights(student, teacher, job.lineage, scored)
             student.load_state_dict(group.from_first(student.state_dict()))
     images = images_seen(training, shards)
-    compiler = choose_compiler(training, **networks, images=images, title="distill", group=group)
-    criterion = Distillation.of(training, **networks, group=group, compiler=compiler, first_NCHW=first_NCHW)
-    views = criterion.views(training, preprocessing)
+    compiler = choose_compiler(training, **job.networks, images=images, title="distill", group=group)
+    criterion = Distillation.of(training, **job.networks, group=group, compiler=compiler, first_NCHW=first_NCHW)
+    views = criterion.views(training, job.preprocessing)
     if group.is_first:
         warn_of_no_effect(config, without_effect(training, criterion, views))
     batches = make_loader(
         shards,
-        loader,
+        job.loader,
         batch_size=training.batch_size,
         shuffle=True,
         seed=config.seed,
-        device=example_NCHW.device,
+        device=job.device,
         threads=max(1, min(2, torch.get_num_threads())),
         # With mixup, any image of the batch may be a partner of this process's images, so it decodes all of them.
         place=Place() if training.mixup else group.place,
@@ -229,7 +211,7 @@ def _train(
         criterion,
         views=views,
         training=training,
-        example_NCHW=example_NCHW,
+        example_NCHW=job.example_NCHW,
         folder=folder,
         seed=config.seed,
         title="distill",

@@ -10,6 +10,7 @@ import torch
 
 from dreamdistill.distill import inheriting, stage
 from dreamdistill.distill.config import DistillConfig
+from dreamdistill.distill.recipe import REPAIR, STUDENT
 from dreamdistill.shared.models.checkpoints import MODEL_WEIGHTS
 from dreamdistill.shared.models.classifier import load_model
 from dreamdistill.shared.models.state_dicts import read_weights
@@ -37,14 +38,17 @@ def test_a_narrower_student_begins_as_a_part_of_its_teacher(shards: Path, tmp_pa
     assert found.agreement > anew.agreement + 0.2
     plan = stage.dry_run(settings)
     assert plan is not None
-    assert plan["inherits"] is True
+    assert (plan["inherits"], plan["lr"]) == (True, REPAIR.lr)
+    given = stage.dry_run(replace(settings, changes={**settings.changes, "lr": 0.02}))
+    assert given is not None
+    assert given["lr"] == 0.02
 
 
 @pytest.mark.parametrize("student", [None, "digits_cnn", "cifar_resnet20"])
 def test_others_begin_anew(shards: Path, tmp_path: Path, student: str | None) -> None:
     plan = stage.dry_run(config(shards, tmp_path / "s", student, epochs=1))
     assert plan is not None
-    assert plan["inherits"] is False
+    assert (plan["inherits"], plan["lr"]) == (False, STUDENT.lr)
 
 
 def test_a_run_that_goes_on_does_not_begin_again(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
