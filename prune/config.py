@@ -25,13 +25,15 @@ class Budget:
     Attributes:
         option: that gave it; a key of :data:`UNITS`.
         left: share of the cost that is left, above 0 and below 1.
+        written: how a command takes it, for messages: the places of option and value.
     """
 
     option: str
     left: float
+    written: str = "--{} {:g}"
 
     def __str__(self) -> str:
-        return f"--{self.option} {1 - self.left if self.option == 'ratio' else self.left:g}"
+        return self.written.format(self.option, 1 - self.left if self.option == "ratio" else self.left)
 
 
 def _left(unit: str, *, advanced: bool = False) -> Any:

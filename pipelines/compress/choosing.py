@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...distill.criterion import Distillation
 from ...distill.estimate import seconds_a_step
@@ -131,7 +131,8 @@ def examine(config: CompressConfig) -> tuple[Inputs, Rates]:
     prune = from_mapping(PruneConfig, {"latency_batch": config.latency_batch, option: share})
     example_NCHW = teacher.preprocessing.noise(device)
     clock = Latency(batch=config.latency_batch, device=device)
-    plan_for(teacher, prune, example_NCHW, unit_of(prune.budget, clock))
+    budget = replace(prune.budget, written="--target {}={:g}")
+    plan_for(teacher, prune, example_NCHW, unit_of(budget, clock), budget=budget)
     return inputs, _rates(inputs, config)
 
 

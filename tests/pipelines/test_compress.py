@@ -128,7 +128,7 @@ def test_from_a_network_to_files(
     ("arguments", "says"),
     [
         (["--teacher", "digits_cnn", "--minutes", "0.1"], ["--minutes 0.1 is too little"]),
-        (["--teacher", "digits_cnn", "--target", "params=0.001"], ["--params 0.001", "most that works"]),
+        (["--teacher", "digits_cnn", "--target", "params=0.001"], ["--target params=0.001", "most that works"]),
         (["--teacher", "digits_cnn", "--eval", "nowhere"], ["nowhere"]),
         (["--teacher", "nowhere"], ["nowhere"]),
         ([], ["--teacher is required"]),
