@@ -50,7 +50,7 @@ class DistillConfig(StageConfig):
 
     @property
     def training(self) -> Training:
-        """The settings that do not depend on the student's first weights, as all but those of :data:`REPAIR` do not."""
+        """The settings for new weights. Most do not depend on the weights: see :meth:`training_of`."""
         return self.training_of(trained=False)
 
     def training_of(self, *, trained: bool) -> Training:
