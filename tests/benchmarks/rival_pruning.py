@@ -2,7 +2,7 @@
 
     pip install torch-pruning
     python tests/benchmarks/rival_pruning.py --teacher cifar_resnet20 --weights FILE --shards shards --macs 0.5 \
-        --eval TEST.tar --epochs 125 --lr 0.03 --importance taylor --out runs/rival --json
+        --eval TEST.tar --epochs 125 --importance taylor --out runs/rival --json
 
 Its own groups, importance and iterations choose the channels; then ``dd.distill`` trains what is left. Shortcuts of
 option A, which it does not know, become the 1x1 convolutions that compute the same; they are not counted as work.
@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import dreamdistill as dd
+from dreamdistill.distill.recipe import REPAIR
 from dreamdistill.shared.data.accuracy import top1
 from dreamdistill.shared.data.labelled import open_labelled
 from dreamdistill.shared.models.cost import count_macs
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--macs", type=float, default=0.5, help="share that is left")
     parser.add_argument("--importance", choices=("taylor", "magnitude"), default="taylor")
     parser.add_argument("--epochs", type=int, default=125)
-    parser.add_argument("--lr", type=float, default=0.03)
+    parser.add_argument("--lr", type=float, default=REPAIR.lr)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="it always prints JSON")
     asked = parser.parse_args()
