@@ -92,5 +92,11 @@ class DistillJob:
         return self.lineage is not None or self.student.is_trained
 
     @property
+    def interpolates(self) -> bool:
+        """Whether the student may end with weights between its first and its last: both know something, and a teacher
+        says what is best."""
+        return self.teacher is not None and self.begins_trained
+
+    @property
     def training(self) -> Training:
         return self.config.training_of(trained=self.begins_trained)

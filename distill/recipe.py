@@ -128,9 +128,21 @@ class Training(Settings):
         group=_TRAINING,
         advanced=True,
     )
+    interpolate: str = setting(
+        "auto",
+        help="auto: a network that begins with trained weights ends with those between its first and its last at which"
+        " it answers best for images upside down; off: with the last",
+        choices=("auto", "off"),
+        group=_TRAINING,
+        advanced=True,
+    )
     tensorboard: bool = setting(
         False, help="write event files for TensorBoard into OUT/tensorboard", group=_TRAINING, advanced=True
     )
+
+    @property
+    def interpolates(self) -> bool:
+        return self.interpolate == "auto" and self.epochs != 0
 
     def passes(self, steps: int) -> int:
         """How many epochs of ``steps`` steps each to train."""

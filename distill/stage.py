@@ -29,6 +29,7 @@ from .estimate import seconds_a_step
 from .events import require_tensorboard
 from .features import FIT_IMAGES
 from .inheriting import batches_to_inherit, give_weights
+from .interpolation import FirstWeights
 from .job import DistillJob
 from .measuring import Agreement, measure_first
 from .networks import find_teacher, start_student
@@ -148,7 +149,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     if config.eval:
         check_first(open_labelled(config.eval, record.num_classes, record.class_names), preprocessing)
     views = criterion.views(training, preprocessing)
-    warn_of_no_effect(config, without_effect(training, criterion, views))
+    warn_of_no_effect(config, without_effect(training, criterion, views, interpolates=job.interpolates))
 
     count = max(2, min(training.batch_size, shards.num_samples) // place.world)
     with share_processors(place):
@@ -180,20 +181,21 @@ def _train(job: DistillJob, folder: ResultFolder, measure: Measure) -> None:
     # The others wait here: a damaged folder must not reach their readers.
     group.from_first(check_shards(shards, verify=config.verify) if group.is_first else None)
     student = job.student.network
-    first_NCHW = None
-    if teacher and job.begins_trained:
+    first, first_NCHW = None, None
+    if teacher and job.interpolates:
         scored = batches_to_inherit(config, shards, job.loader, job.device)
         first_NCHW = first_images((x_NCHW for x_NCHW, _ in scored()), FIT_IMAGES)
         if job.lineage and not group.from_first(folder.checkpoint.exists() and not config.overwrites):
             if group.is_first:
                 give_weights(student, teacher, job.lineage, scored)
             student.load_state_dict(group.from_first(student.state_dict()))
+        first = FirstWeights(student) if training.interpolates else None
     images = images_seen(training, shards)
     compiler = choose_compiler(training, **job.networks, images=images, title="distill", group=group)
     criterion = Distillation.of(training, **job.networks, group=group, compiler=compiler, first_NCHW=first_NCHW)
     views = criterion.views(training, job.preprocessing)
     if group.is_first:
-        warn_of_no_effect(config, without_effect(training, criterion, views))
+        warn_of_no_effect(config, without_effect(training, criterion, views, interpolates=job.interpolates))
     batches = make_loader(
         shards,
         job.loader,
@@ -218,4 +220,7 @@ def _train(job: DistillJob, folder: ResultFolder, measure: Measure) -> None:
         measure=measure,
         group=group,
         compiler=compiler,
+        first=first,
     )
+    if teacher and first is not None and first_NCHW is not None:
+        first.settle(student, teacher.network, first_NCHW, title="distill", group=group)

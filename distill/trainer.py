@@ -29,6 +29,7 @@ from ..shared.shards.batches import Batch, Loader
 from .criterion import Criterion
 from .distributed import ALONE, Group
 from .events import EventFile
+from .interpolation import FirstWeights
 from .progress import MeanLosses, Measure, TrainingProgress
 from .recipe import Training
 from .step import Step, set_up
@@ -52,6 +53,7 @@ def train(
     measure: Measure | None = None,
     group: Group = ALONE,
     compiler: Compiler | None = None,
+    first: FirstWeights | None = None,
 ) -> None:
     """Train the student in place. Where the folder has a checkpoint, the training goes on from it.
 
@@ -70,6 +72,7 @@ def train(
             process needs it.
         group: the processes that train this student together.
         compiler: of the step (:func:`~.step.choose_compiler`); None runs it eager.
+        first: the weights that the training begins with, if they are wanted after it: a resumed run gets them again.
 
     Raises:
         DreamError: the loss became NaN, or the checkpoint is damaged or of a run with other settings.
@@ -86,6 +89,8 @@ def train(
         **{f"optimizer {number}": optimizer for number, optimizer in enumerate(optimizers)},
         **{f"scheduler {number}": scheduler for number, scheduler in enumerate(schedulers)},
     }
+    if first is not None:
+        parts["first weights"] = first
     if group.is_first:
         folder.begin()
     history = _restore(folder, parts, device, group)

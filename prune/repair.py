@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..distill.criterion import Distillation
 from ..distill.effects import without_effect
+from ..distill.interpolation import FirstWeights
 from ..distill.progress import Measure
 from ..distill.recipe import Training
 from ..distill.step import choose_compiler, images_seen
@@ -30,7 +31,7 @@ def warn_of_repair(config: PruneConfig, teacher: Classifier) -> None:
         warn_of_no_effect(config, dict.fromkeys(sorted(trained), "--repair is ls"))
         return
     criterion, views = _criterion(config, teacher, teacher.network)
-    warn_of_no_effect(config, without_effect(config.training, criterion, views))
+    warn_of_no_effect(config, without_effect(config.training, criterion, views, interpolates=True))
 
 
 def repair(
@@ -47,7 +48,8 @@ def repair(
     Args:
         folder: gets the checkpoints, from which an interrupted training goes on.
         measure: says how good the network is meanwhile.
-        first_NCHW: network input for which the regressors are fitted before the first step.
+        first_NCHW: network input for which the regressors are fitted before the first step, and the best weights
+            between the first and the last are found after the last step.
 
     Raises:
         DreamError: the loss became NaN or infinite.
@@ -60,6 +62,7 @@ def repair(
         training, student=network, teacher=teacher.network, images=images, example_NCHW=example_NCHW, title="repair"
     )
     criterion, views = _criterion(config, teacher, network, compiler, first_NCHW)
+    first = FirstWeights(network) if training.interpolates else None
     train(
         network,
         make_training_loader(config, shards, device),
@@ -72,7 +75,10 @@ def repair(
         title="repair",
         measure=measure,
         compiler=compiler,
+        first=first,
     )
+    if first is not None:
+        first.settle(network, teacher.network, first_NCHW, title="repair")
 
 
 def _criterion(

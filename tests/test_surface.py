@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 ALL = "--out --seed --device --code --batch-size --json --config --dry-run --overwrite --debug --version --help-all"
 TRAINING = (
     "--epochs --lr --warmup-epochs --momentum --temperature --feature-weight --labels --crop --min-area --flip --mixup"
-    " --shape-cutmix --dead-leaves --loader --compile --tensorboard"
+    " --shape-cutmix --dead-leaves --loader --compile --interpolate --tensorboard"
 )
 OPTIONS = {
     "invert.cli": f"{ALL} --check --eval --teacher --weights --num-classes --mean --std --image-size --recipe"

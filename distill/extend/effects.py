@@ -8,7 +8,7 @@ from ..recipe import Training
 from ..views import Views
 from .config import ExtendConfig
 
-_OF_DISTILLATION: tuple[str, ...] = ("temperature", "feature_weight", "labels", "dead_leaves")
+_OF_DISTILLATION: tuple[str, ...] = ("temperature", "feature_weight", "labels", "dead_leaves", "interpolate")
 
 
 def without_effect(config: ExtendConfig, views: Views) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamdistill.distill import inheriting, stage
+from dreamdistill.distill import inheriting, interpolation, stage
 from dreamdistill.distill.config import DistillConfig
 from dreamdistill.distill.recipe import REPAIR, STUDENT
 from dreamdistill.shared.models.checkpoints import MODEL_WEIGHTS
@@ -52,6 +52,7 @@ def test_others_begin_anew(shards: Path, tmp_path: Path, student: str | None) ->
 
 
 def test_a_run_that_goes_on_does_not_begin_again(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpolation, "SHARES", (0.5,))  # what the run began with must be known to the end
     settings = config(shards, tmp_path / "s", "digits_cnn_small", epochs=2)
     calm = config(shards, tmp_path / "calm", "digits_cnn_small", epochs=2)
     run(calm)
