@@ -74,7 +74,7 @@ def cell(values: list[float]) -> str:
     if not values:
         return ""
     scale, unit = (100, " %") if max(values) <= 1 else (1, "")
-    spread = f" ± {scale * statistics.pstdev(values):.2f}" if len(values) > 1 else ""
+    spread = f" ± {scale * statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{scale * statistics.fmean(values):,.2f}{spread}{unit}"
 
 
