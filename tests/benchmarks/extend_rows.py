@@ -1,9 +1,11 @@
-"""The rows of table_extend.py with means over the seeds, and the table as markdown."""
+"""The rows of table_extend.py: what one shows of a run, means over the seeds, and the table as markdown."""
 
 from __future__ import annotations
 
 import statistics
 from typing import Any
+
+from dreamdistill.distill.extend.report import ExtendReport
 
 COLUMNS = {
     "joint": "all classes",
@@ -13,6 +15,20 @@ COLUMNS = {
     "separation_before": "told apart before",
     "separation": "after",
 }
+
+
+def figures(report: ExtendReport) -> dict[str, float]:
+    """What a row shows of a run, shares from 0 to 1 but for the seconds."""
+    found = {
+        "joint": report.top1_joint,
+        "old": report.top1_old,
+        "new": report.top1_new,
+        "before": report.top1_old_before,
+        "separation_before": report.separation_before,
+        "separation": report.separation,
+        "seconds": report.seconds,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def summary(name: str, runs: list[dict[str, float]]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 from extend_data import Data, Digits, Pixels32, read_cifar10, read_fashion
-from extend_rows import markdown, summary
+from extend_rows import figures, markdown, summary
 from given_shards import is_there, real_images, write_given
 from pictures import as_png, of_set, of_shards
 from students import RESULTS, measured_on
@@ -170,20 +170,6 @@ class Bench:
             if first + 2 < self.data.classes:
                 shards = self.invert(out.with_name(f"{out.name}-images"), seed, teacher=str(out))
         return found
-
-
-def figures(report: ExtendReport) -> dict[str, float]:
-    """What a row shows of a run, shares from 0 to 1 but for the seconds."""
-    found = {
-        "joint": report.top1_joint,
-        "old": report.top1_old,
-        "new": report.top1_new,
-        "before": report.top1_old_before,
-        "separation_before": report.separation_before,
-        "separation": report.separation,
-        "seconds": report.seconds,
-    }
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def main() -> None:
