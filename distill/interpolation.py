@@ -11,8 +11,8 @@ import sys
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .criterion import distillation_loss
 from .distributed import ALONE, Group
 from .labeller import soften
 
@@ -64,8 +64,7 @@ class FirstWeights:
         def distance(share: float) -> float:
             self._move(network, last, share)
             own_NK = torch.cat([network(part) for part in upside_down])
-            found = F.kl_div(F.log_softmax(own_NK.float(), dim=1), wanted_NK, reduction="batchmean")
-            return float(found.nan_to_num(nan=torch.inf))
+            return float(distillation_loss(own_NK, wanted_NK, 1).nan_to_num(nan=torch.inf))
 
         return min(SHARES, key=distance)
 

@@ -92,9 +92,9 @@ class DistillJob:
         return self.lineage is not None or self.student.is_trained
 
     @property
-    def interpolates(self) -> bool:
-        """Whether the student may end with weights between its first and its last: both know something, and a teacher
-        says what is best."""
+    def keeps_start(self) -> bool:
+        """Whether the training holds on to the student's first weights: they were trained, and there is a teacher to
+        compare them with. Regressors are fitted to them, and the student may go a part of the way back to them."""
         return self.teacher is not None and self.begins_trained
 
     @property

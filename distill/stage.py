@@ -149,7 +149,7 @@ def dry_run(config: DistillConfig) -> dict[str, Any] | None:
     if config.eval:
         check_first(open_labelled(config.eval, record.num_classes, record.class_names), preprocessing)
     views = criterion.views(training, preprocessing)
-    warn_of_no_effect(config, without_effect(training, criterion, views, interpolates=job.interpolates))
+    warn_of_no_effect(config, without_effect(training, criterion, views, interpolates=job.keeps_start))
 
     count = max(2, min(training.batch_size, shards.num_samples) // place.world)
     with share_processors(place):
@@ -182,7 +182,7 @@ def _train(job: DistillJob, folder: ResultFolder, measure: Measure) -> None:
     group.from_first(check_shards(shards, verify=config.verify) if group.is_first else None)
     student = job.student.network
     first, first_NCHW = None, None
-    if teacher and job.interpolates:
+    if teacher and job.keeps_start:
         scored = batches_to_inherit(config, shards, job.loader, job.device)
         first_NCHW = first_images((x_NCHW for x_NCHW, _ in scored()), FIT_IMAGES)
         if job.lineage and not group.from_first(folder.checkpoint.exists() and not config.overwrites):
@@ -195,7 +195,7 @@ def _train(job: DistillJob, folder: ResultFolder, measure: Measure) -> None:
     criterion = Distillation.of(training, **job.networks, group=group, compiler=compiler, first_NCHW=first_NCHW)
     views = criterion.views(training, job.preprocessing)
     if group.is_first:
-        warn_of_no_effect(config, without_effect(training, criterion, views, interpolates=job.interpolates))
+        warn_of_no_effect(config, without_effect(training, criterion, views, interpolates=job.keeps_start))
     batches = make_loader(
         shards,
         job.loader,
