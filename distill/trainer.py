@@ -184,5 +184,5 @@ def _save(folder: ResultFolder, parts: dict[str, Any], history: list[Epoch]) -> 
     buffer = io.BytesIO()
     states = {name: part.state_dict() for name, part in parts.items()}
     torch.save({"history": [asdict(epoch) for epoch in history], **states}, buffer)
+    folder.write_metrics(history)  # first: with the last checkpoint there, no later call comes back here
     folder.write_checkpoint(buffer.getbuffer())
-    folder.write_metrics(history)

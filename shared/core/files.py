@@ -16,7 +16,6 @@ from .errors import ConfigError, DreamError
 
 _TEMPORARY = ".tmp"
 _STALE_AFTER = 24 * 3600.0  # seconds; no file takes a day to write
-_OURS = re.compile(rf"(?P<before_pid>\..+\.[0-9a-f]{{8}}\..+)\.(?P<pid>\d{{1,18}}){re.escape(_TEMPORARY)}")
 _being_written: set[str] = set()  # names of this process's temporary files
 
 
@@ -77,13 +76,18 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically."""
+    """Write a file atomically, and delete what killed writers of the same file left.
+
+    That lists the folder. Workers of a cluster, with a hundred thousand files in one folder, write by
+    :func:`atomic_write`, and :func:`remove_stale_temporaries` is called once for the folder.
+    """
+    remove_stale_temporaries(path.parent, name=path.name)
     with atomic_write(path) as file:
         file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file (UTF-8) atomically."""
+    """Write a text file (UTF-8), as :func:`write_bytes`."""
     write_bytes(path, text.encode())
 
 
@@ -102,20 +106,22 @@ def remove_file(path: Path) -> None:
         raise
 
 
-def remove_stale_temporaries(folder: Path) -> None:
-    """Delete the temporary files that killed writers left in a folder.
+def remove_stale_temporaries(folder: Path, *, name: str | None = None) -> None:
+    """Delete the temporary files that killed writers left in a folder; with ``name``, those of this file alone.
 
     On this host, these are the files of processes that no longer exist, and those of an earlier process that had this
     one's id. Processes on other hosts cannot be checked, so their files are deleted when they are a day older than the
     folder's last change, by the file system's clock. What cannot be deleted stays.
     """
     here = f".{socket.gethostname()}"
+    file = ".+" if name is None else re.escape(name)
+    ours = re.compile(rf"(?P<before_pid>\.{file}\.[0-9a-f]{{8}}\..+)\.(?P<pid>\d{{1,18}}){re.escape(_TEMPORARY)}")
     for path in folder.glob(f".*{_TEMPORARY}"):
-        if (name := _OURS.fullmatch(path.name)) is None:
+        if (found := ours.fullmatch(path.name)) is None:
             continue
-        pid = int(name["pid"])
+        pid = int(found["pid"])
         with contextlib.suppress(OSError):
-            if not name["before_pid"].endswith(here):
+            if not found["before_pid"].endswith(here):
                 stale = folder.stat().st_mtime - path.stat().st_mtime > _STALE_AFTER
             elif pid == os.getpid():
                 stale = path.name not in _being_written

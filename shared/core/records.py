@@ -43,14 +43,19 @@ class OtherSchemaError(ValueError):
         self.found = found
 
 
+def record_bytes(record: Any, *, schema: int) -> bytes:
+    """The content of the file of a record, a dataclass."""
+    body = json.dumps({"schema": schema, **dataclasses.asdict(record)}, indent=1).removeprefix("{\n").encode() + b"\n"
+    return b'{\n "checksum": "%s",\n' % hashlib.sha256(body).hexdigest().encode() + body
+
+
 def write_record_file(path: Path, record: Any, *, schema: int) -> None:
-    """Write a record, a dataclass, atomically. A file that holds the same bytes already is left alone.
+    """Write a record (:func:`~.files.write_bytes`). A file that holds the same bytes already is left alone.
 
     Raises:
         OSError: the file cannot be written.
     """
-    body = json.dumps({"schema": schema, **dataclasses.asdict(record)}, indent=1).removeprefix("{\n").encode() + b"\n"
-    data = b'{\n "checksum": "%s",\n' % hashlib.sha256(body).hexdigest().encode() + body
+    data = record_bytes(record, schema=schema)
     if not path.is_file() or path.read_bytes() != data:  # a thousand other processes may read it meanwhile
         write_bytes(path, data)
 

@@ -189,9 +189,9 @@ class ResultFolder:
             raise DreamError(f"{path} is damaged; delete it, and the report will say 0 seconds") from error
 
     def finish(self, report: Any) -> None:
-        """Write the report, a dataclass, which finishes the run, and delete the checkpoint: it is not needed now."""
-        write_text(self.path / REPORT, json.dumps(asdict(report), indent=1) + "\n")
+        """Write the report, a dataclass, which finishes the run: all that the next call has to do is done before."""
         remove_file(self.checkpoint)
+        write_text(self.path / REPORT, json.dumps(asdict(report), indent=1) + "\n")
 
     def _differences(self) -> str:
         """What differs from the run in the folder, in brackets; empty where its configuration does not tell."""

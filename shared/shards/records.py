@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..core.errors import DreamError, one_line
-from ..core.files import remove_file
-from ..core.records import check_range, check_sha256, read_record_file, write_record_file
+from ..core.files import atomic_write, remove_file
+from ..core.records import check_range, check_sha256, read_record_file, record_bytes
 from .manifest import MAX_IMAGES, SCHEMA, ShardPlan
 
 COMMIT, FAILED = "json", "failed"
@@ -133,12 +133,12 @@ def mean_of(records: Collection[CommitRecord], name: Literal["agreement", "class
 
 def write_record(folder: Path, record: CommitRecord) -> None:
     """Write the commit record, which makes the shard whole."""
-    write_record_file(shard_path(folder, record.number, COMMIT), record, schema=SCHEMA)
+    _write(shard_path(folder, record.number, COMMIT), record)
     remove_file(shard_path(folder, record.number, FAILED))
 
 
 def write_failure(folder: Path, number: int, failure: ShardFailure) -> None:
-    write_record_file(shard_path(folder, number, FAILED), failure, schema=SCHEMA)
+    _write(shard_path(folder, number, FAILED), failure)
 
 
 def clear_failures(folder: Path, plans: Iterable[ShardPlan]) -> None:
@@ -162,3 +162,8 @@ def read_failures(folder: Path, plans: Iterable[ShardPlan]) -> dict[int, ShardFa
                 path = shard_path(folder, number, FAILED)
                 raise DreamError(f"{path} is damaged ({one_line(error)}); delete it") from error
     return found
+
+
+def _write(path: Path, record: CommitRecord | ShardFailure) -> None:
+    with atomic_write(path) as file:  # the folder is not listed: a cluster makes many shards in it at once
+        file.write(record_bytes(record, schema=SCHEMA))

@@ -44,7 +44,8 @@ def write_shard(
                 lines.append(index_line([_add_member(tar, f"{key}.{suffix}", data) for suffix, data in members]))
         size = file.tell()
     assert len(lines) == plan.count, f"shard {plan.number} got {len(lines)} samples, not {plan.count}"
-    write_text(index_path, index_text(lines))
+    with atomic_write(index_path) as file:
+        file.write(index_text(lines).encode())
     record = commit(
         number=plan.number,
         round=plan.round,

@@ -33,8 +33,8 @@ def test_a_prepared_link_with_the_temporary_name_is_not_followed(
         else:
             victim.unlink()
         (tmp_path / f".a.txt.00000000.{HERE}.{os.getpid()}.tmp").symlink_to(victim)
-        with pytest.raises(FileExistsError):
-            write_text(tmp_path / "a.txt", "new")
+        with pytest.raises(FileExistsError), atomic_write(tmp_path / "a.txt") as file:
+            file.write(b"new")
         assert (victim.read_text() if victim.exists() else None) == text
 
 
@@ -103,6 +103,24 @@ def test_left_overs_of_dead_writers_are_deleted_and_nothing_else(tmp_path: Path)
         remove_stale_temporaries(tmp_path)
     assert names(tmp_path) == sorted(kept | {"b", folder})
     assert (tmp_path / "b").read_bytes() == b"whole"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_a_file_that_is_written_again_takes_its_left_overs_along(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    victim = tmp_path / "victim"
+    write_text(victim, "precious")
+    (tmp_path / f".a.txt.89abcdef.{HERE}.{dead.pid}.tmp").symlink_to(victim)
+    (tmp_path / f".a.txt.0123abcd.{HERE}.{dead.pid}.tmp").touch()
+    kept = {f".a.txt.0123abcd.{HERE}.{os.getppid()}.tmp", f".b.txt.0123abcd.{HERE}.{dead.pid}.tmp"}
+    for name in kept:
+        (tmp_path / name).touch()
+    write_text(tmp_path / "a.txt", "new")
+    assert names(tmp_path) == sorted(kept | {"a.txt", "victim"})
+    assert victim.read_text() == "precious"
+    write_text(tmp_path / "[ab].txt", "a name is no pattern")
+    assert kept < set(names(tmp_path))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such pipes")
