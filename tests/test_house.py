@@ -39,6 +39,7 @@ KNOW_CLICK_OR_RICH = {
     "shared/cli/monitor_view.py",
     "shared/cli/progress.py",
     "shared/cli/reference.py",
+    "shared/cli/setting_options.py",
     "shared/cli/shard_report.py",
     "pipelines/report.py",
     "pipelines/run.py",

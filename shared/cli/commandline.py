@@ -10,7 +10,6 @@ import importlib
 import json
 import sys
 import traceback
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,28 +25,13 @@ from ..core.imports import safe_imports
 from ..core.malloc import keep_freed_memory
 from ..core.openmp import wait_without_spinning
 from ..core.signals import ignore_stops, stop_on_signals
-from ..core.values import Setting, coerce, strip_optional
 from ..core.yaml_files import load_yaml
 from .common_options import common_options, other_option
-from .help import CommandWithParts, GroupedCommand, GroupedOption, parts_of
+from .help import CommandWithParts, GroupedCommand, parts_of
 from .outcome import Outcome
 from .sentences import by_own_options, of_system_error
+from .setting_options import option_of
 from .stdout import stdout_to_stderr
-
-
-class _SettingType(click.ParamType):
-    """Reads a value as the configuration does: YAML and the command line have the same rules."""
-
-    name = "setting"
-
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "|".join(self.setting.choices) or metavar(self.setting.type)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return coerce(self.setting, value)
 
 
 def stage_command(
@@ -188,39 +172,8 @@ def plain(text: str) -> Text:
     return Text(printable(text))
 
 
-def metavar(kind: Any) -> str:
-    """A type in the short words of a help page."""
-    kind, _ = strip_optional(kind)
-    if typing.get_origin(kind) is tuple:
-        inner = metavar(typing.get_args(kind)[0])
-        return f"{inner},{inner},..."
-    return {int: "N", float: "X", Path: "PATH"}.get(kind, "TEXT")
-
-
 def _prefix(name: str) -> str:
     return name.upper().replace("-", "_").replace(" ", "_")
-
-
-def option_of(setting: Setting) -> click.Option:
-    """The command line's option for a field of a configuration."""
-    is_switch = strip_optional(setting.type)[0] is bool
-    # The click default stays None, which tells "not given" from "given the default".
-    facts = [str(setting.bounds)] if setting.bounds.limits_above_or_excludes else []
-    default = setting.unset if setting.default is None else _plain(setting.default)
-    if default and not is_switch:
-        facts.append(f"default: {default}")
-    return GroupedOption(
-        [f"{setting.flag}/--no-{setting.flag[2:]}" if is_switch else setting.flag, setting.name],
-        type=None if is_switch else _SettingType(setting),
-        default=None,
-        help=setting.help + (f"  [{'; '.join(facts)}]" if facts else ""),
-        group=setting.group,
-        advanced=setting.advanced,
-    )
-
-
-def _plain(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def in_its_words(sentence: str, command: click.Command) -> str:

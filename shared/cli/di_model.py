@@ -13,10 +13,11 @@ import click
 from ..core.config import from_mapping, settings_of
 from ..core.errors import ConfigError, printable
 from ..export.config import SUFFIXES, EvaluateConfig, ExportConfig, ModelConfig, ReportConfig, check_output
-from .commandline import context_settings, option_of, print_outcome, print_result, run_command
+from .commandline import context_settings, print_outcome, print_result, run_command
 from .common_options import debug_option, json_option, version_option
 from .help import GroupedCommand, help_all_option
 from .outcome import Outcome
+from .setting_options import option_of
 from .stdout import stdout_to_stderr
 
 if TYPE_CHECKING:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..core.config import StageConfig, settings_of
+from ..core.config import GENERAL, StageConfig, settings_of
 from ..core.errors import ConfigError, DreamError, PartialError
 from ..core.files import check_is_file_place
-from ..core.values import Setting, coerce
+from ..core.values import Setting
 from .commandline import context_settings, print_result, run_command
 from .common_options import debug_option, json_option, version_option
+from .setting_options import option_of
 from .shard_report import report_command
 from .stdout import stdout_to_stderr
 
@@ -96,7 +98,7 @@ def _score(
     real: str | None,
     teacher: str | None,
     weights: str | None,
-    code: str | None,
+    code: tuple[Path, ...] | None,
     device: str,
     as_json: bool,
     debug: bool,
@@ -111,7 +113,7 @@ def _score(
             verifier=verifier,
             verifier_weights=verifier_weights,
             real=real,
-            code=coerce(settings_of(StageConfig)["code"], code) if code else (),
+            code=code or (),
             device=device,
         )
     print_result(found.flat(), as_json=as_json, title=str(folder))
@@ -122,7 +124,7 @@ def _gallery(
     out: Path | None,
     columns: int,
     side: int | None,
-    classes: str | None,
+    classes: tuple[int, ...] | None,
     labels: bool,
     as_json: bool,
     debug: bool,
@@ -133,11 +135,10 @@ def _gallery(
     for name, value in (("columns", columns), ("side", side)):
         if value is not None and not 1 <= value <= 1000:
             raise ConfigError(f"--{name} must lie in 1..1000")
-    chosen = coerce(Setting("classes", tuple[int, ...], None, "", ()), classes) if classes else None
     path = out or folder / "gallery.png"
     check_is_file_place(path)
     shards = ShardFolder.open(folder)
-    shown, images = write_gallery(shards, path, columns=columns, classes=chosen, side=side, labels=labels)
+    shown, images = write_gallery(shards, path, columns=columns, classes=classes, side=side, labels=labels)
     print_result({"gallery": str(path), "classes": shown, "images": images}, as_json=as_json, title="di-shards gallery")
 
 
@@ -188,7 +189,7 @@ command = click.Group(
                 click.Option(["--real"], help="real images for comparison, named as for --eval"),
                 click.Option(["--teacher"], help="the teacher, if it is not where the shards say"),
                 click.Option(["--weights"], help="weights of the teacher, if they are not where the shards say"),
-                click.Option(["--code"], metavar="PATH,PATH,...", help=settings_of(StageConfig)["code"].help),
+                option_of(replace(settings_of(StageConfig)["code"], advanced=False)),
                 click.Option(["--device"], default="auto", show_default=True, help="auto, cpu, cuda or cuda:N"),
                 json_option(),
                 debug_option(),
@@ -210,7 +211,7 @@ command = click.Group(
                     metavar="N",
                     help="side of an image in pixels  [its own, enlarged to 32 or more]",
                 ),
-                click.Option(["--classes"], help="classes to show, separated by commas  [all]"),
+                option_of(Setting("classes", tuple[int, ...], None, "classes to show", unset="all", group=GENERAL)),
                 click.Option(
                     ["--labels/--no-labels"],
                     default=True,

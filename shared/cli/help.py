@@ -28,10 +28,10 @@ class GroupedOption(click.Option):
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         """The value, unless it is another option: ``--out --dry-run`` must not run, into a folder of that name."""
-        if isinstance(value, str) and any(
-            value in (*other.opts, *other.secondary_opts) for other in ctx.command.params
-        ):
-            raise click.UsageError(f"{self.opts[0]} needs a value, and {value} is an option")
+        options = {name for other in ctx.command.params for name in (*other.opts, *other.secondary_opts)}
+        for given in value if self.multiple and value else [value]:
+            if given in options:
+                raise click.UsageError(f"{self.opts[0]} needs a value, and {given} is an option")
         return super().process_value(ctx, value)
 
 
