@@ -60,7 +60,8 @@ def test_impossible_inversion(fails: Fails, out: Path, options: list[object], sa
 def test_option_in_the_place_of_a_value(fails: Fails, name: str) -> None:
     """Else it would be the name of the folder, and what was to be a dry run would run."""
     fails(name, "--out", "--dry-run", code=2, says=["--out needs a value", "--dry-run is an option"])
-    fails(name, "--code", "a.py", "--code", "--dry-run", code=2, says=["--code needs a value", "--dry-run is an option"])
+    lists = ["--code", "a.py", "--code", "--dry-run"]
+    fails(name, *lists, code=2, says=["--code needs a value", "--dry-run is an option"])
     assert not Path("--dry-run").exists()
 
 
