@@ -44,7 +44,8 @@ class Training(Settings):
     )
     warmup_epochs: int = setting(
         8,
-        help="epochs of linear warm-up; 1 where the network begins with trained weights",
+        help="epochs of linear warm-up, but at most a tenth of the training; 1 where the network begins with trained"
+        " weights",
         min=0,
         group=_TRAINING,
         advanced=True,
@@ -154,7 +155,8 @@ class Training(Settings):
 
 STUDENT = Training()
 REPAIR = Training(lr=0.01, warmup_epochs=1)  # the network begins with trained weights: longer steps overwrite them
-# New classes: labels are those of whole images, and the network begins with trained weights.
+# New classes: the network begins with trained weights, and labels are those of whole images. Only where the old network
+# answers for synthetic ones are they mixed.
 EXTEND = Training(
     epochs=20,
     batch_size=128,
@@ -162,6 +164,4 @@ EXTEND = Training(
     warmup_epochs=1,
     feature_weight=0.0,
     labels="stored",
-    mixup=0.0,
-    dead_leaves=0.0,
 )

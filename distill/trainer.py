@@ -36,6 +36,7 @@ from .step import Step, set_up
 from .views import View
 
 SAVING = 1 / 20  # largest share of the run's time that its checkpoints take; a resumed run repeats as little
+LONGEST_WARMUP = 0.1  # share of a training: with many images a few epochs are all of it
 COPIES = 8  # of the network, which a checkpoint is never larger than: its weights, and what the optimizers keep
 
 
@@ -81,7 +82,8 @@ def train(
     torch.manual_seed(seed)  # for the first weights of what the criterion adds to the student
     network, optimizers = set_up(student, criterion, training, example_NCHW)
     epochs = training.passes(len(loader))
-    steps, warmup = epochs * len(loader), training.warmup_epochs * len(loader)
+    steps = epochs * len(loader)
+    warmup = min(training.warmup_epochs * len(loader), round(LONGEST_WARMUP * steps))
     schedulers = [LambdaLR(each, lambda step: lr_factor(step, steps, warmup=warmup)) for each in optimizers]
     parts: dict[str, Any] = {
         "network": network,

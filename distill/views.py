@@ -84,9 +84,7 @@ class Views:
         if training.flip:
             x_NCHW = random_flip(x_NCHW, rows)
         if training.mixup:
-            x_NCHW, mixing = mix_images(
-                x_NCHW, training.mixup, shape_cutmix=training.shape_cutmix, extra_NCHW=self._dead_leaves(x_NCHW)
-            )
+            x_NCHW, mixing = self.mixed(x_NCHW, batch)
             rows = Rows.of(rows.total, self.place)
             x_NCHW = rows.take(x_NCHW)
         x_NCHW = x_NCHW.contiguous(memory_format=self.layout)
@@ -99,6 +97,17 @@ class Views:
             return "resized" if self.relabelled else "pad"
         return self.training.crop
 
+    def mixed(self, x_NCHW: Tensor, batch: Batch) -> tuple[Tensor, Mixing | None]:
+        """The images after mixing, and how they were mixed; None where no label has to know."""
+        return self.mix(x_NCHW, leaves=self.relabelled)
+
+    def mix(self, x_NCHW: Tensor, *, leaves: bool) -> tuple[Tensor, Mixing]:
+        """Mix images with one another, and a share of them with dead leaves, which a teacher has to label."""
+        training = self.training
+        count = round(training.dead_leaves * len(x_NCHW)) if leaves else 0
+        extra_NCHW = dead_leaves(count, self.preprocessing, x_NCHW.device) if count else None
+        return mix_images(x_NCHW, training.mixup, shape_cutmix=training.shape_cutmix, extra_NCHW=extra_NCHW)
+
     def _cropped(self, batch: Batch) -> Tensor:
         x_NCHW, crop = self.preprocessing.normalize(batch.images), self.crop
         if crop == "pad":
@@ -106,8 +115,3 @@ class Views:
         if crop == "resized":
             return random_resized_crop(x_NCHW, batch.rows, self.training.min_area)
         return x_NCHW
-
-    def _dead_leaves(self, x_NCHW: Tensor) -> Tensor | None:
-        """Mixing partners for a share of the batch; None if no teacher labels the results."""
-        count = round(self.training.dead_leaves * len(x_NCHW)) if self.relabelled else 0
-        return dead_leaves(count, self.preprocessing, x_NCHW.device) if count else None

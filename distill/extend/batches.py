@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain, cycle, islice
 from typing import Any
 
@@ -19,6 +20,17 @@ def batch_shares(batch_size: int, share: float) -> tuple[int, int]:
     """How many images of a batch are synthetic, and how many are new: one at least of each that there is a share of."""
     new = min(batch_size - (share < 1), max(1, round(batch_size * share)))
     return batch_size - new, new
+
+
+@dataclass(frozen=True, slots=True)
+class MixedBatch(Batch):
+    """A batch whose first images are synthetic.
+
+    Attributes:
+        synthetic: how many of them.
+    """
+
+    synthetic: int
 
 
 class MixedLoader:
@@ -69,7 +81,7 @@ class MixedLoader:
     def __len__(self) -> int:
         return self._new_batches if self.synthetic is None else self.passes * len(self.synthetic)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[MixedBatch]:
         order = self._order()
         if self.synthetic is None:
             for _ in range(len(self)):
@@ -94,19 +106,21 @@ class MixedLoader:
             generator.shuffle(places)
             yield from places
 
-    def _batch(self, synthetic: Batch | None, order: Iterator[int]) -> Batch:
+    def _batch(self, synthetic: Batch | None, order: Iterator[int]) -> MixedBatch:
         if synthetic is None:
             images, targets = self._new(self.new_size, order)
-            return Batch(images, torch.zeros(len(targets), self.old, device=self.device), targets, Rows(len(targets)))
+            logits = torch.zeros(len(targets), self.old, device=self.device)
+            return MixedBatch(images, logits, targets, Rows(len(targets)), 0)
         # In a last batch of fewer synthetic images there are fewer new ones too.
         count = max(1, round(self.new_size * len(synthetic) / self.synthetic_size))
         images, targets = self._new(count, order)
         total = len(synthetic) + count
-        return Batch(
+        return MixedBatch(
             torch.cat([synthetic.images, images]),
             torch.cat([synthetic.logits, synthetic.logits.new_zeros(count, self.old)]),
             torch.cat([synthetic.logits.argmax(1), targets]),
             Rows(total),
+            len(synthetic),
         )
 
     def _new(self, count: int, order: Iterator[int]) -> tuple[Tensor, Tensor]:

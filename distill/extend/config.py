@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ...shared.core.config import StageConfig, changes_to, setting
-from ...shared.core.errors import ConfigError
 from ..recipe import EXTEND, Training
 
 CRITERIA = ("auto", "abd", "deepinversion", "ce", "lwf-mc")
@@ -44,9 +43,3 @@ class ExtendConfig(StageConfig):
     @property
     def training(self) -> Training:
         return EXTEND.changed(self.changes)
-
-    def check(self) -> None:
-        if self.training.mixup and self.criterion != "ce":
-            raise ConfigError(
-                f"--criterion {self.criterion} is a loss of unmixed images: leave --mixup out, or take --criterion ce"
-            )

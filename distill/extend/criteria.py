@@ -22,19 +22,14 @@ ABD_FEATURES = 0.1  # weight of ABD's distance of features
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointCrossEntropy(Criterion):
-    """``-sum_j y_j log p_j`` over all classes, mean over the images; y is one-hot, or mixed as the images were.
-
-    A synthetic image has the class that the teacher answered for it.
-    """
-
-    num_classes: int
+    """``-log p_y`` over all classes, mean over the images. The label of a synthetic image is the teacher's answer."""
 
     def targets(self, view: View) -> tuple[Tensor, ...]:
-        return (view.labels(F.one_hot(view.batch.targets, self.num_classes).float()),)
+        return (view.batch.targets,)
 
     def __call__(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
-        (logits_NJ,), (labels_NJ,) = outputs, targets
-        return -(labels_NJ * F.log_softmax(at_least_float32(logits_NJ), dim=1)).sum(1).mean()
+        (logits_NJ,), (targets_N,) = outputs, targets
+        return F.cross_entropy(at_least_float32(logits_NJ), targets_N)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +97,12 @@ class DeepInversionLoss(_WithOld):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ABD(_WithOld):
-    """The loss of Always Be Dreaming (Smith et al. 2021).
+    """The loss of Always Be Dreaming (Smith et al. 2021), with the old network's answers as labels.
 
     The cross-entropy of new images over the new classes' logits alone, plus the cross-entropy of all images over all
     classes, in which the features get no gradient and each class counts alike, plus ``0.1 ||W_old (f - f_old)||^2``,
-    mean over the images: f is the input of the head, and W_old the old head's weight.
+    mean over the images: f is the input of the head, and W_old the old head's weight. The label of a synthetic image is
+    p_old, the old network's answer for the very view, which may be mixed; the paper's is the class with the largest.
 
     Args:
         head: name of the last layer, a linear one whose outputs are the logits.
@@ -126,23 +122,27 @@ class ABD(_WithOld):
     def targets(self, view: View) -> tuple[Tensor, ...]:
         tapped = WithFeatures(self.old, self.head)
         with autocast(view.x_NCHW):
-            old_ND = at_least_float32(tapped(view.x_NCHW)[1])
+            old_NK, old_ND, _ = (at_least_float32(each) for each in tapped(view.x_NCHW))
         tapped.release()
         targets_N = view.batch.targets
-        return old_ND, targets_N, targets_N >= self.num_old
+        is_new_N = targets_N >= self.num_old
+        answers_NJ = F.pad(F.softmax(old_NK, dim=1), (0, self.num_classes - self.num_old))
+        one_hot_NJ = F.one_hot(targets_N, self.num_classes).to(answers_NJ.dtype)
+        return old_ND, torch.where(is_new_N[:, None], one_hot_NJ, answers_NJ), targets_N, is_new_N
 
     def parts(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """``new``, ``head`` and ``features``, in this order."""
-        (logits_NJ, features_ND, detached_NJ), (old_ND, targets_N, is_new_N) = outputs, targets
+        (logits_NJ, features_ND, detached_NJ), (old_ND, labels_NJ, targets_N, is_new_N) = outputs, targets
         # The labels of synthetic images are none of the new ones: any will do, since they do not count.
         own_N = (targets_N - self.num_old).clamp_min(0)
         new_N = F.cross_entropy(at_least_float32(logits_NJ)[:, self.num_old :], own_N, reduction="none")
-        head_N = F.cross_entropy(at_least_float32(detached_NJ), targets_N, reduction="none")
+        head_N = F.cross_entropy(at_least_float32(detached_NJ), labels_NJ, reduction="none")
+        weight_N = labels_NJ @ self.class_weights_J.to(labels_NJ)
         weight_KD = self.old.get_submodule(self.head).weight
         moved_NK = F.linear(at_least_float32(features_ND) - old_ND, at_least_float32(weight_KD))  # type: ignore[arg-type]
         return {
             "new": mean_over(new_N, is_new_N),
-            "head": (self.class_weights_J.to(head_N)[targets_N] * head_N).mean(),
+            "head": (weight_N * head_N).mean(),
             "features": ABD_FEATURES * moved_NK.square().sum(1).mean(),
         }
 

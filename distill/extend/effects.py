@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 
 from ..recipe import Training
-from ..views import Views
 from .config import ExtendConfig
+from .views import ReplayViews
 
-_OF_DISTILLATION: tuple[str, ...] = ("temperature", "feature_weight", "labels", "dead_leaves", "interpolate")
+_OF_DISTILLATION: tuple[str, ...] = ("temperature", "feature_weight", "labels", "interpolate")
 
 
-def without_effect(config: ExtendConfig, views: Views) -> dict[str, str]:
+def without_effect(config: ExtendConfig, views: ReplayViews) -> dict[str, str]:
     """Setting -> why it changes nothing, for every setting that does not."""
     training = config.training
     if training.epochs == 0:
@@ -21,6 +21,9 @@ def without_effect(config: ExtendConfig, views: Views) -> dict[str, str]:
     )
     if views.crop != "resized":
         found["min_area"] = "--crop is none" if views.crop == "none" else "images are shifted, not cut out"
-    if not training.mixup:
-        found["shape_cutmix"] = "--mixup is 0"
+    if not views.answered or config.share == 1:
+        mixing = "mixup", "shape_cutmix", "dead_leaves"
+        found |= dict.fromkeys(mixing, "the old network answers for no image, so none is mixed")
+    elif not training.mixup:
+        found |= dict.fromkeys(("shape_cutmix", "dead_leaves"), "--mixup is 0")
     return found

@@ -136,7 +136,7 @@ class ExtendJob:
         """
         name = self.config.criterion
         if name == "ce":
-            return JointCrossEntropy(num_classes=self.num_classes)
+            return JointCrossEntropy()
         network = fold_batchnorms(self.teacher.network, self.example_NCHW)
         common = {"old": network, "num_old": self.old, "num_classes": self.num_classes}
         if name in ("auto", "abd"):

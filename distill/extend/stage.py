@@ -33,7 +33,6 @@ from ..measuring import Agreement, Top1
 from ..progress import Measure
 from ..step import choose_compiler
 from ..trainer import train
-from ..views import Views
 from .config import ExtendConfig
 from .effects import without_effect
 from .job import ExtendJob
@@ -41,6 +40,7 @@ from .known import known_classes, suspicion
 from .measuring import Measured
 from .report import ExtendReport, alarm, extended_card
 from .separation import SeparationSets
+from .views import ReplayViews
 
 
 def run(config: ExtendConfig, *, teacher: Classifier | None = None) -> ExtendReport:
@@ -169,12 +169,13 @@ def _train(job: ExtendJob, folder: ResultFolder, loader: str, measure: Measure) 
     )
 
 
-def _views(job: ExtendJob) -> Views:
-    """What the network sees of a batch: synthetic and new images in the same way."""
-    return Views(
+def _views(job: ExtendJob) -> ReplayViews:
+    """What the network sees of a batch: synthetic and new images cropped and flipped in the same way."""
+    return ReplayViews(
         training=job.config.training,
         preprocessing=job.teacher.preprocessing,
-        relabelled=False,
+        relabelled=False,  # new images have labels of whole images
+        answered=job.answering is not None,
         layout=common_layout([job.teacher.network], job.example_NCHW),
     )
 

@@ -66,15 +66,19 @@ def test_a_share_out_of_range(fails: Callable, made_shards: Path, new: Path, sha
     fails("di-extend", "--shards", made_shards, "--new", new, "--share", share, code=2, says=["--share"])
 
 
-def test_settings_that_do_not_go_together(fails: Callable, made_shards: Path, new: Path) -> None:
-    options = ["--shards", made_shards, "--new", new, "--criterion", "abd", "--mixup", 1]
-    fails("di-extend", *options, code=2, says=["--criterion abd", "--mixup"])
+def test_settings_that_are_missing_or_wrong(fails: Callable, made_shards: Path, new: Path) -> None:
     fails("di-extend", "--shards", made_shards, code=2, says=["--new"])
     fails("di-extend", "--shards", made_shards, "--new", new, "--criterion", "kl", code=2, says=["--criterion"])
 
 
 def test_settings_without_effect_are_named(di: Callable, made_shards: Path, new: Path, tmp_path: Path) -> None:
-    options = ["--shards", made_shards, "--new", new, "--dry-run", "--temperature", 2, "--shape-cutmix", 0.3]
-    stderr = di("di-extend", *options, "--out", tmp_path / "x").stderr
-    assert "--temperature has no effect" in stderr
-    assert "--shape-cutmix has no effect: --mixup is 0" in stderr
+    options = ["--shards", made_shards, "--new", new, "--dry-run", "--temperature", 2, "--out", tmp_path / "x"]
+
+    def stderr(*more: object) -> str:
+        return di("di-extend", *options, *more).stderr
+
+    assert "--temperature has no effect" in stderr()
+    assert "--shape-cutmix has no effect: --mixup is 0" in stderr("--mixup", 0, "--shape-cutmix", 0.3)
+    assert "--dead-leaves" not in stderr("--dead-leaves", 0.2)
+    for unanswered in (["--criterion", "ce"], ["--share", 1]):
+        assert "--mixup has no effect: the old network answers for no image" in stderr("--mixup", 2, *unanswered)
