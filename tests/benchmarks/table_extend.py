@@ -48,11 +48,19 @@ TASKS = {"5+5": 5, "8+2": 8, "10+10": 10}  # number of the old classes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row of the table: the loss, the share of a batch that is new images, and what is replayed."""
+    """A row of the table: the loss, the share of a batch that is new images, what is replayed, and whether it is mixed.
+
+    The published losses are for whole images.
+    """
 
     criterion: str
     share: float = 0.5
     real: bool = False
+    mixed: bool = False
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return {} if self.mixed else {"mixup": 0.0}
 
 
 ROWS = {
@@ -60,9 +68,12 @@ ROWS = {
     "LwF.MC": Row(criterion="lwf-mc", share=1),
     "DeepInversion's loss": Row(criterion="deepinversion"),
     "ABD's loss": Row(criterion="abd"),
+    "DeepInversion's loss, mixed images": Row(criterion="deepinversion", mixed=True),
+    "ABD's loss, mixed images": Row(criterion="abd", mixed=True),
     "cross-entropy": Row(criterion="ce"),
     "DeepInversion's loss, real old images": Row(criterion="deepinversion", real=True),
     "ABD's loss, real old images": Row(criterion="abd", real=True),
+    "ABD's loss, mixed real old images": Row(criterion="abd", real=True, mixed=True),
     "cross-entropy, real old images": Row(criterion="ce", real=True),
 }
 OF_TASKS = ("DeepInversion's loss", "ABD's loss", "cross-entropy")
@@ -131,7 +142,7 @@ class Bench:
             "out": out,
             "seed": seed,
         }
-        changes = {**self.data.extending, "loader": "webdataset", **self.changes}
+        changes = {**self.data.extending, "loader": "webdataset", **row.changes, **self.changes}
         batches = len(extend.ExtendJob.of(ExtendConfig(**settings, changes=changes)).loader("webdataset"))
         return extend.run(ExtendConfig(**settings, changes={**changes, "epochs": -(-self.steps // batches)}))
 
