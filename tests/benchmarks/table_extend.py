@@ -76,7 +76,7 @@ ROWS = {
     "ABD's loss, mixed real old images": Row(criterion="abd", real=True, mixed=True),
     "cross-entropy, real old images": Row(criterion="ce", real=True),
 }
-OF_TASKS = ("DeepInversion's loss", "ABD's loss", "cross-entropy")
+OF_TASKS = ("DeepInversion's loss", "ABD's loss", "ABD's loss, mixed images", "cross-entropy")
 ALL = "all real images at once"
 NEW_ALONE = "new classes alone, a network of its own"
 
