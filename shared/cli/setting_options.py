@@ -14,9 +14,12 @@ from .help import GroupedOption
 
 
 def option_of(setting: Setting) -> click.Option:
-    """The command line's option for a field of a configuration. A list may be given in several options, too."""
+    """The command line's option for a field of a configuration.
+
+    Of an option that is given twice the last one counts, but names and files add up.
+    """
     kind, _ = strip_optional(setting.type)
-    is_switch, is_list = kind is bool, typing.get_origin(kind) is tuple
+    is_switch, adds_up = kind is bool, kind in (tuple[str, ...], tuple[Path, ...])
     # The click default stays None, which tells "not given" from "given the default".
     facts = [str(setting.bounds)] if setting.bounds.limits_above_or_excludes else []
     default = setting.unset if setting.default is None else _plain(setting.default)
@@ -26,8 +29,8 @@ def option_of(setting: Setting) -> click.Option:
         [f"{setting.flag}/--no-{setting.flag[2:]}" if is_switch else setting.flag, setting.name],
         type=None if is_switch else _SettingType(setting),
         default=None,
-        multiple=is_list,
-        callback=_joined if is_list else None,
+        multiple=adds_up,
+        callback=_joined if adds_up else None,
         help=setting.help + (f"  [{'; '.join(facts)}]" if facts else ""),
         group=setting.group,
         advanced=setting.advanced,
